@@ -1,0 +1,144 @@
+-- sliding-window.lua: the conservative ring. A fragment: included by the scripts that decide.
+--
+-- A window is cut into 10 slots; a limit keeps one count for the current slot and each of the 10 before it. Any
+-- interval as long as the window touches only these 11 slots, and their sum, the oldest counted in full, is held
+-- <= capacity at each admission: never more than capacity in any trailing window. The price is that capacity returns
+-- up to one slot (a tenth of the window) late.
+--
+-- A slot number is floor(clock / slot width); the width is whole, as windows are whole seconds. When the clock steps
+-- back, the stored slots are moved to end one slot ahead of the clock: moved any further, counts would leave before
+-- their window has passed; left where they are, they would stay until the old time returns. One slot ahead is also
+-- what an unmoved ring may be, so a ring that far ahead stays where it is.
+--
+-- State: tag = bytes per count (1..5), newest slot (i5), window in seconds (I3), 11 counts, oldest first. At most 64
+-- bytes, so that Redis keeps the hash as a listpack.
+
+local SLOTS = 10
+local RING_FORMATS = {}
+for bytes = 1, 5 do
+  RING_FORMATS[bytes] = '>Bi5I3' .. string.rep('I' .. bytes, SLOTS + 1)
+end
+
+local ring = {}
+
+local function slot_of(now, width)
+  local into = math.fmod(now, width)
+  if into < 0 then
+    into = into + width
+  end
+  return (now - into) / width
+end
+
+local function empty_ring(newest)
+  return { newest = newest, counts = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 } }
+end
+
+function ring.read(packed, now, limit)
+  local window = limit.window
+  local width = window / SLOTS
+  local bytes = packed and string.byte(packed)
+  if not bytes or not RING_FORMATS[bytes] or #packed ~= 9 + bytes * (SLOTS + 1) then
+    return empty_ring(slot_of(now, width))
+  end
+  local fields = { struct.unpack(RING_FORMATS[bytes], packed) }
+  if fields[3] * 1000000 ~= window then
+    return empty_ring(slot_of(now, width))
+  end
+  local counts = {}
+  for i = 1, SLOTS + 1 do
+    counts[i] = fields[i + 3]
+  end
+  return { newest = fields[2], counts = counts }
+end
+
+function ring.write(state, limit)
+  local highest = 0
+  for i = 1, SLOTS + 1 do
+    highest = math.max(highest, state.counts[i])
+  end
+  local bytes = 1
+  while highest >= 256 ^ bytes do
+    bytes = bytes + 1
+  end
+  return struct.pack(RING_FORMATS[bytes], bytes, state.newest, limit.window / 1000000, unpack(state.counts))
+end
+
+-- The microseconds from `now` after which the packed state says nothing any more.
+function ring.recovers_in(packed, now)
+  local _, newest, seconds = struct.unpack('>Bi5I3', packed)
+  return (newest + SLOTS + 1) * seconds * 1000000 / SLOTS - now
+end
+
+-- Brings the state to `now`, in place. Returns whether that has to be stored even if the request is denied.
+function ring.advance(state, limit, now)
+  local current = slot_of(now, limit.window / SLOTS)
+  if state.newest > current + 1 then
+    state.newest = current + 1
+    return true
+  end
+  local passed = math.min(current - state.newest, SLOTS + 1)
+  if passed > 0 then
+    local counts = {}
+    for i = 1, SLOTS + 1 do
+      counts[i] = state.counts[i + passed] or 0
+    end
+    state.counts = counts
+    state.newest = current
+  end
+  return false
+end
+
+function ring.used(state)
+  local used = 0
+  for i = 1, SLOTS + 1 do
+    used = used + state.counts[i]
+  end
+  return used
+end
+
+-- The microseconds from `now` until the slot at `index` (1 = oldest) has left the window.
+local function leaves_in(state, index, width, now)
+  local slot = state.newest - (SLOTS + 1) + index
+  return (slot + SLOTS + 1) * width - now
+end
+
+local function retry_after(state, excess, width, now)
+  for index = 1, SLOTS + 1 do
+    excess = excess - state.counts[index]
+    if excess <= 0 then
+      return leaves_in(state, index, width, now)
+    end
+  end
+  return -1
+end
+
+local function reset_after(state, width, now)
+  for index = SLOTS + 1, 1, -1 do
+    if state.counts[index] > 0 then
+      return leaves_in(state, index, width, now)
+    end
+  end
+  return 0
+end
+
+-- Whether the limit admits its cost in a state that was advanced to now, and else after how many microseconds it
+-- will (-1: never at these limits, because the cost is above its capacity).
+function ring.evaluate(state, limit, now)
+  local used = ring.used(state)
+  if used + limit.cost <= limit.capacity then
+    return true, 0
+  end
+  if not (limit.cost <= limit.capacity) then
+    return false, -1
+  end
+  return false, retry_after(state, used + limit.cost - limit.capacity, limit.window / SLOTS, now)
+end
+
+function ring.charge(state, limit)
+  state.counts[SLOTS + 1] = state.counts[SLOTS + 1] + limit.cost
+end
+
+-- What could be admitted now (requests), and the microseconds until the window is empty again.
+function ring.report(state, limit, now)
+  return math.max(0, limit.capacity - ring.used(state)), reset_after(state, limit.window / SLOTS, now)
+end

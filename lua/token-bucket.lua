@@ -1,0 +1,109 @@
+-- token-bucket.lua: GCRA in exact integers. A fragment: included by the scripts that decide.
+--
+-- A bucket is kept as debt: the time, in microseconds, until it is full again. Serving one request adds
+-- windowMicros / refill microseconds of debt, which is rarely whole, so debt is the pair
+--
+--     whole + fraction / refill        (0 <= fraction < refill, both integers)
+--
+-- and every sum below is exact. Debt is repaid one microsecond per microsecond whatever the limit is now: changing a
+-- limit never forgives debt. capacity * windowMicros <= 9,007,199,254 * 10^6 < 2^53, which the compiler guarantees,
+-- keeps each product in the range in which a double is an exact integer. Sums of two such numbers are avoided:
+-- differences are compared instead.
+--
+-- Invariant: after every admission debt <= capacity * windowMicros / refill. Hence in any interval T the admitted cost
+-- is at most capacity + refill * T / windowMicros, and a request is denied only if the exact bucket would deny it.
+-- When a limit's refill changes, a fraction is rounded up to one microsecond, once per change.
+--
+-- State: 25 bytes, tag 'b', last (i7, microseconds), whole (I7), fraction (I5), refill (I5).
+
+local BUCKET_TAG = 98
+local BUCKET_FORMAT = '>Bi7I7I5I5'
+
+local bucket = {}
+
+function bucket.read(packed, now)
+  if not packed or #packed ~= 25 then
+    return { last = now, whole = 0, fraction = 0, refill = 0 }
+  end
+  local _, last, whole, fraction, refill = struct.unpack(BUCKET_FORMAT, packed)
+  return { last = last, whole = whole, fraction = fraction, refill = refill }
+end
+
+function bucket.write(state)
+  return struct.pack(BUCKET_FORMAT, BUCKET_TAG, state.last, state.whole, state.fraction, state.refill)
+end
+
+-- The microseconds from `now` after which the packed state says nothing any more.
+function bucket.recovers_in(packed, now)
+  local state = bucket.read(packed, now)
+  return state.whole + 1 - (now - state.last)
+end
+
+-- product / divisor as quotient and remainder. Lua's % goes through a rounded division; fmod is exact.
+local function divide(product, divisor)
+  local remainder = math.fmod(product, divisor)
+  return (product - remainder) / divisor, remainder
+end
+
+-- Brings the state to `now`, in place. Returns whether that has to be stored even if the request is denied: after
+-- the clock stepped back, debt counts from the new time on, or nobody would be served until the old time returns.
+-- A refill of 0 (the limit is shed) repays nothing differently: debt is time.
+function bucket.advance(state, limit, now)
+  if limit.refill > 0 and state.refill ~= limit.refill then
+    if state.fraction > 0 then
+      state.whole, state.fraction = state.whole + 1, 0
+    end
+    state.refill = limit.refill
+  end
+  local elapsed = now - state.last
+  state.last = now
+  if elapsed < 0 then
+    return true
+  end
+  state.whole = state.whole - elapsed
+  if state.whole < 0 then
+    state.whole, state.fraction = 0, 0
+  end
+  return false
+end
+
+-- Whether the limit admits its cost in a state that was advanced to now, and else after how many microseconds it
+-- will (-1: never at these limits, because it is shed or the cost is above its capacity).
+function bucket.evaluate(state, limit)
+  if not (limit.refill > 0 and limit.cost <= limit.capacity) then
+    return false, -1
+  end
+  local cost_whole, cost_fraction = divide(limit.cost * limit.window, limit.refill)
+  local room_whole, room_fraction = divide(limit.capacity * limit.window, limit.refill)
+  room_whole, room_fraction = room_whole - cost_whole, room_fraction - cost_fraction
+  if room_fraction < 0 then
+    room_whole, room_fraction = room_whole - 1, room_fraction + limit.refill
+  end
+  local excess = state.whole - room_whole
+  if excess < 0 or (excess == 0 and state.fraction <= room_fraction) then
+    return true, 0
+  end
+  return false, state.fraction > room_fraction and excess + 1 or excess
+end
+
+function bucket.charge(state, limit)
+  local cost_whole, cost_fraction = divide(limit.cost * limit.window, limit.refill)
+  state.whole = state.whole + cost_whole
+  state.fraction = state.fraction + cost_fraction
+  if state.fraction >= limit.refill then
+    state.whole, state.fraction = state.whole + 1, state.fraction - limit.refill
+  end
+end
+
+-- What could be admitted now (requests), and the microseconds until the bucket is full again.
+function bucket.report(state, limit)
+  local remaining = 0
+  if limit.refill > 0 then
+    local full_whole, full_fraction = divide(limit.capacity * limit.window, limit.refill)
+    local units = (full_whole - state.whole) * limit.refill + (full_fraction - state.fraction)
+    if units > 0 then
+      remaining = divide(units, limit.window)
+    end
+  end
+  return remaining, state.fraction > 0 and state.whole + 1 or state.whole
+end

@@ -1,0 +1,120 @@
+import { z } from 'zod';
+import { digest } from './hash.ts';
+import { domainName, label } from './schema/fields.ts';
+import { allKinds } from './schema/kinds.ts';
+import type { Match } from './schema/rate-limit-policy.ts';
+
+/** The format that this version writes, and the only one that it reads. */
+export const FORMAT = 1;
+
+/** Optional features of documents that this version understands. */
+const FEATURES: ReadonlySet<string> = new Set();
+
+const header = { format: z.literal(FORMAT), requires: z.array(z.string()) };
+
+const compiledLimit = z.object({
+  /** Field of the counter in the hash of its subject. */
+  field: z.string(),
+  windowSeconds: z.int(),
+  requests: z.int(),
+  /** What may be taken at once: burst, or requests. */
+  capacity: z.int(),
+  degraded: z.int(),
+});
+
+const compiledRule = z.object({
+  name: label,
+  match: z.custom<Match>().optional(),
+  /** Sorted, so that one set of axes is one subject whatever the order in which it was written. */
+  countBy: z.array(z.string()),
+  algorithm: z.enum(['TokenBucket', 'SlidingWindow']),
+  /** Limits for everyone, or by tier. */
+  limits: z.union([z.array(compiledLimit), z.record(z.string(), z.array(compiledLimit))]),
+});
+
+const policyDocument = z.object({
+  ...header,
+  kind: z.literal('RateLimitPolicy'),
+  namespace: z.string(),
+  name: z.string(),
+  domain: domainName,
+  tiers: z.array(label),
+  defaultTier: label.optional(),
+  rules: z.array(compiledRule),
+});
+
+const healthDocument = z.object({
+  ...header,
+  kind: z.literal('SystemHealth'),
+  name: z.string(),
+  mode: z.enum(['NORMAL', 'DEGRADED']),
+  reason: z.string().optional(),
+  /** Microseconds since 1970 by the clock of Redis; absent = until edited. */
+  expiresAtMicros: z.number().optional(),
+  domains: z.array(z.string()).optional(),
+  tiers: z.array(z.string()).optional(),
+});
+
+const document = z.discriminatedUnion('kind', [policyDocument, healthDocument]);
+
+/** One object in force: which generation of it, since which revision, and where its compiled form is. */
+const manifestEntry = z.object({
+  kind: z.enum(allKinds),
+  namespace: z.string(),
+  name: z.string(),
+  uid: z.string(),
+  generation: z.int(),
+  revision: z.int(),
+  document: z.string(),
+});
+
+const manifestShard = z.object({ ...header, entries: z.array(manifestEntry) });
+const manifestIndex = z.object({ ...header, shards: z.array(z.string()) });
+
+export type CompiledLimit = z.output<typeof compiledLimit>;
+export type CompiledRule = z.output<typeof compiledRule>;
+export type PolicyDocument = z.output<typeof policyDocument>;
+export type HealthDocument = z.output<typeof healthDocument>;
+export type Document = z.output<typeof document>;
+export type ManifestEntry = z.output<typeof manifestEntry>;
+export type ManifestShard = z.output<typeof manifestShard>;
+export type ManifestIndex = z.output<typeof manifestIndex>;
+
+/** A document as it is stored: text, and the name that is the hash of the text. */
+export type StoredDocument = { readonly name: string; readonly text: string };
+
+/** A document that this version cannot read; its pod keeps what it has and says so. */
+export class UnreadableDocument extends Error {
+  override readonly name = 'UnreadableDocument';
+  readonly code = 'UNREADABLE_DOCUMENT';
+  readonly transient = false;
+}
+
+export function toStored(content: Document | ManifestShard | ManifestIndex): StoredDocument {
+  const text = JSON.stringify(content);
+  return { name: digest(text), text };
+}
+
+export const readDocument = (text: string): Document => read(document, text);
+export const readShard = (text: string): ManifestShard => read(manifestShard, text);
+export const readIndex = (text: string): ManifestIndex => read(manifestIndex, text);
+
+function read<S extends z.ZodType<{ requires: string[] }>>(schema: S, text: string): z.output<S> {
+  const parsed = schema.safeParse(parseJson(text));
+  if (!parsed.success) {
+    throw new UnreadableDocument(
+      `format ${FORMAT} is what this version reads: ${parsed.error.issues[0]?.message ?? 'unknown problem'}`,
+    );
+  }
+  const unknown = parsed.data.requires.filter((feature) => !FEATURES.has(feature));
+  if (unknown.length > 0) throw new UnreadableDocument(`needs features that this version lacks: ${unknown.join(', ')}`);
+  return parsed.data;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new UnreadableDocument('is not JSON');
+  }
+}

@@ -1,0 +1,40 @@
+import type { HealthDocument } from './documents.ts';
+import type { HealthMode } from './schema/system-health.ts';
+
+export type EffectiveHealth = {
+  readonly mode: HealthMode;
+  /** The end of the incident (microseconds, Redis' clock), undefined if it is NORMAL or has no known end. */
+  readonly untilMicros: number | undefined;
+};
+
+const NORMAL: EffectiveHealth = { mode: 'NORMAL', untilMicros: undefined };
+
+/** Whether this object alone declares DEGRADED at that time. */
+export function isActive(health: HealthDocument, nowMicros: number): boolean {
+  return health.mode === 'DEGRADED' && (health.expiresAtMicros === undefined || nowMicros < health.expiresAtMicros);
+}
+
+/** Whether it speaks of this domain at all. */
+export function coversDomain(health: HealthDocument, domain: string): boolean {
+  return health.domains === undefined || health.domains.includes(domain);
+}
+
+/** A tier that is not known is covered only by an object that names no tiers. */
+function coversTier(health: HealthDocument, tier: string | undefined): boolean {
+  return health.tiers === undefined || (tier !== undefined && health.tiers.includes(tier));
+}
+
+/** The worst of all objects that cover a domain, for one tier: DEGRADED until the last active one ends. */
+export function effectiveHealth(
+  covering: readonly HealthDocument[],
+  tier: string | undefined,
+  nowMicros: number,
+): EffectiveHealth {
+  let until = 0;
+  for (const health of covering) {
+    if (!isActive(health, nowMicros) || !coversTier(health, tier)) continue;
+    until = Math.max(until, health.expiresAtMicros ?? Number.POSITIVE_INFINITY);
+  }
+  if (until === 0) return NORMAL;
+  return { mode: 'DEGRADED', untilMicros: Number.isFinite(until) ? until : undefined };
+}

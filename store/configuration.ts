@@ -1,0 +1,140 @@
+import type { Redis } from 'ioredis';
+import { entryId } from '../policy/manifest.ts';
+import { type ManifestEntry, readIndex, readShard, type StoredDocument } from '../policy/documents.ts';
+import type { ConfigurationIdentity } from '../policy/snapshot.ts';
+import { StoreError, toStoreError } from './errors.ts';
+import type { Names } from './names.ts';
+import { integerOf, textsOf } from './reply.ts';
+import { loadScript } from './script.ts';
+
+/** What is in force: whose, and which configuration. */
+export type Head = ConfigurationIdentity & { readonly owner: string };
+
+export type PublishRequest = {
+  readonly owner: string;
+  /** What the publisher last read, undefined if there was no head. */
+  readonly seen: Head | undefined;
+  /** The new identity; `incarnation` equals that of `seen` if there was one. */
+  readonly next: ConfigurationIdentity;
+  /** Names of documents, manifest included, that the new manifest needs and the old one did not. */
+  readonly becoming: readonly string[];
+  /** Names of documents that only the old manifest needed. */
+  readonly leaving: readonly string[];
+};
+
+/** How long a document lives that nothing refers to: longer than any pod takes to load. */
+const UNREFERENCED_MILLIS = 3_600_000;
+const CHUNK = 500;
+
+const publishScript = loadScript('publish');
+
+export async function readHead(redis: Redis, names: Names): Promise<Head | undefined> {
+  const stored = await call(() => redis.hmget(names.head, 'owner', 'incarnation', 'epoch', 'revision', 'manifest'));
+  return parseHead(stored.map((value) => value ?? ''));
+}
+
+/** Head from its fields in the order owner, incarnation, epoch, revision, manifest; undefined if there is none. */
+export function parseHead([owner, incarnation, epoch, revision, manifest]: readonly string[]): Head | undefined {
+  if (!owner || !incarnation || !manifest) return undefined;
+  return { owner, incarnation, epoch: integerOf(epoch), revision: integerOf(revision), manifest };
+}
+
+/** The texts of documents by name. Throws MISSING_DOCUMENT if one is not there. */
+export async function readDocuments(
+  redis: Redis,
+  names: Names,
+  wanted: readonly string[],
+): Promise<Map<string, string>> {
+  const texts = new Map<string, string>();
+  for (let start = 0; start < wanted.length; start += CHUNK) {
+    const chunk = wanted.slice(start, start + CHUNK);
+    const stored = await call(() => redis.mget(chunk.map((name) => names.document(name))));
+    chunk.forEach((name, index) => {
+      const text = stored[index];
+      if (typeof text !== 'string') throw new StoreError('MISSING_DOCUMENT', `document ${name} is not in Redis`);
+      texts.set(name, text);
+    });
+  }
+  return texts;
+}
+
+export type LoadedManifest = {
+  readonly entries: ReadonlyMap<string, ManifestEntry>;
+  /** Names of the index and its shards. */
+  readonly parts: readonly string[];
+};
+
+/** All entries of a manifest by their identity. */
+export async function readManifest(redis: Redis, names: Names, manifest: string): Promise<LoadedManifest> {
+  const index = readIndex((await readDocuments(redis, names, [manifest])).get(manifest) ?? '');
+  const shards = await readDocuments(redis, names, index.shards);
+  const entries = new Map<string, ManifestEntry>();
+  for (const text of shards.values()) {
+    for (const entry of readShard(text).entries) entries.set(entryId(entry), entry);
+  }
+  return { entries, parts: [manifest, ...index.shards] };
+}
+
+/**
+ * Stores documents that nothing refers to yet; those that are there already are left alone, as one that is in force
+ * must not be given a time to live.
+ */
+export async function writeDocuments(redis: Redis, names: Names, documents: readonly StoredDocument[]): Promise<void> {
+  for (let start = 0; start < documents.length; start += CHUNK) {
+    const pipeline = redis.pipeline();
+    for (const document of documents.slice(start, start + CHUNK)) {
+      pipeline.set(names.document(document.name), document.text, 'PX', UNREFERENCED_MILLIS, 'NX');
+    }
+    const results = await call(() => pipeline.exec());
+    const failure = results?.find(([error]) => error !== null)?.[0];
+    if (failure) throw toStoreError(failure);
+  }
+}
+
+/**
+ * Moves head, if the publisher may and head is what it saw. Returns the time of Redis in microseconds.
+ * Throws OWNED_BY_OTHER, SUPERSEDED, HEAD_MOVED or MISSING_DOCUMENT without having changed anything.
+ */
+export async function publish(redis: Redis, names: Names, request: PublishRequest): Promise<number> {
+  const { owner, seen, next, becoming, leaving } = request;
+  const keys = [names.head, ...[...becoming, ...leaving].map((name) => names.document(name))];
+  const reply = textsOf(
+    await publishScript.run(redis, keys, [
+      owner,
+      next.epoch,
+      next.incarnation,
+      seen?.revision ?? 0,
+      next.revision,
+      next.manifest,
+      becoming.length,
+      UNREFERENCED_MILLIS,
+      names.changes,
+    ]),
+  );
+  const [code, detail] = reply;
+  switch (code) {
+    case '0':
+      return integerOf(detail);
+    case '1':
+      throw new StoreError('OWNED_BY_OTHER', `this Redis is configured by "${detail}", not by "${owner}"`);
+    case '2':
+      throw new StoreError('SUPERSEDED', `an operator of epoch ${detail} took over; this one has epoch ${next.epoch}`);
+    case '3':
+      throw new StoreError('HEAD_MOVED', `head is at revision ${detail}, not ${seen?.revision ?? 0}`);
+    case '4':
+      throw new StoreError(
+        'MISSING_DOCUMENT',
+        `document ${becoming[integerOf(detail) - 1]} expired before it was published`,
+      );
+    default:
+      throw new StoreError('BAD_REPLY', `unknown code ${code}`);
+  }
+}
+
+async function call<T>(command: () => Promise<T>): Promise<T> {
+  try {
+    return await command();
+  } catch (error) {
+    throw toStoreError(error);
+  }
+}

@@ -1,0 +1,174 @@
+import type { Redis } from 'ioredis';
+import type { LimitOutcome } from '../policy/decision.ts';
+import type { SelectedLimit } from '../policy/select.ts';
+import type { RedisClock } from './clock.ts';
+import { StoreError, toStoreError } from './errors.ts';
+import type { Names } from './names.ts';
+import { integerOf, textsOf } from './reply.ts';
+import { loadScript, type Script } from './script.ts';
+
+export type DecideRequest = {
+  readonly partition: string;
+  /** What the request takes from each limit; a safe integer >= 1. */
+  readonly cost: number;
+  readonly limits: readonly SelectedLimit[];
+};
+
+export type Verdict = {
+  readonly admitted: boolean;
+  /** Time of Redis at the decision, microseconds since 1970. */
+  readonly redisMicros: number;
+  /** In the order of the request's limits. */
+  readonly outcomes: readonly LimitOutcome[];
+};
+
+export type DeciderOptions = {
+  /** Milliseconds after which an answer is not waited for any more. */
+  readonly deadlineMillis: number;
+  /** Requests in one script call. */
+  readonly maxBatch?: number;
+  /** Requests under way; above it they are refused at once. */
+  readonly maxInFlight?: number;
+  /** For tests only: the script with another clock. */
+  readonly script?: Script;
+};
+
+type Pending = {
+  readonly request: DecideRequest;
+  readonly resolve: (verdict: Verdict) => void;
+  readonly reject: (error: StoreError) => void;
+};
+
+const ALGORITHM_CODES = { TokenBucket: 1, SlidingWindow: 2 } as const;
+
+/**
+ * Decisions over the counters in Redis. All requests of one turn of the event loop go out in one script call; several
+ * calls may be under way. A decision is never sent twice, as nobody knows whether a lost one was charged.
+ */
+export class Decider {
+  readonly #redis: Redis;
+  readonly #names: Names;
+  readonly #clock: RedisClock;
+  readonly #script: Script;
+  readonly #deadlineMillis: number;
+  readonly #maxBatch: number;
+  readonly #maxInFlight: number;
+  #waiting: Pending[] = [];
+  #inFlight = 0;
+
+  constructor(redis: Redis, names: Names, clock: RedisClock, options: DeciderOptions) {
+    this.#redis = redis;
+    this.#names = names;
+    this.#clock = clock;
+    this.#script = options.script ?? loadScript('decide');
+    this.#deadlineMillis = options.deadlineMillis;
+    this.#maxBatch = options.maxBatch ?? 100;
+    this.#maxInFlight = options.maxInFlight ?? 10_000;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Rejects with StoreError: UNAVAILABLE, TIMEOUT, OVERLOADED, REFUSED, WRONG_TYPE or BAD_REPLY. */
+  decide(request: DecideRequest): Promise<Verdict> {
+    if (this.#inFlight >= this.#maxInFlight) {
+      return Promise.reject(new StoreError('OVERLOADED', `${this.#inFlight} decisions are under way`));
+    }
+    this.#inFlight += 1;
+    // The check phase follows the poll phase: by then every request that arrived with this turn has joined.
+    if (this.#waiting.length === 0) setImmediate(() => this.#flush());
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ request, resolve, reject });
+    });
+  }
+
+  #flush(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (let start = 0; start < waiting.length; start += this.#maxBatch) {
+      void this.#send(waiting.slice(start, start + this.#maxBatch));
+    }
+  }
+
+  async #send(batch: readonly Pending[]): Promise<void> {
+    const { keys, args } = encode(this.#names, batch);
+    const sentAt = this.#clock.monotonicMillis();
+    const deadline = startDeadline(this.#deadlineMillis);
+    try {
+      const running = this.#script.run(this.#redis, keys, args);
+      const reply = textsOf(await Promise.race([running, deadline.passed]));
+      if (reply.length !== batch.length + 1)
+        throw new StoreError('BAD_REPLY', 'the reply has another length than the batch');
+      const redisMicros = integerOf(reply[0]);
+      this.#clock.observe(redisMicros, sentAt);
+      batch.forEach((pending, index) => settle(pending, reply[index + 1], redisMicros));
+    } catch (error) {
+      const storeError = toStoreError(error);
+      for (const pending of batch) pending.reject(storeError);
+    } finally {
+      deadline.cancel();
+      this.#inFlight -= batch.length;
+    }
+  }
+}
+
+/**
+ * Node runs timers before it reads sockets: after a stall of the event loop the timer fires although the reply is
+ * already there. So the verdict waits until the sockets have been read once more.
+ */
+function startDeadline(millis: number): { passed: Promise<never>; cancel: () => void } {
+  let timer: NodeJS.Timeout | undefined;
+  const passed = new Promise<never>((_resolve, reject) => {
+    const expire = (): void => reject(new StoreError('TIMEOUT', `no answer from Redis within ${millis} ms`));
+    timer = setTimeout(() => setImmediate(() => setImmediate(expire)), millis);
+  });
+  passed.catch(() => undefined);
+  return { passed, cancel: () => clearTimeout(timer) };
+}
+
+function encode(names: Names, batch: readonly Pending[]): { keys: string[]; args: (string | number)[] } {
+  const keys: string[] = [];
+  const positions = new Map<string, number>();
+  const args: (string | number)[] = [batch.length];
+  for (const { request } of batch) {
+    args.push(request.cost, request.limits.length);
+    for (const limit of request.limits) {
+      const key = names.counters(request.partition, limit.subject);
+      let position = positions.get(key);
+      if (position === undefined) {
+        position = keys.push(key);
+        positions.set(key, position);
+      }
+      const code = ALGORITHM_CODES[limit.algorithm];
+      args.push(position, limit.field, code, limit.capacity, limit.refill, limit.windowSeconds);
+    }
+  }
+  return { keys, args };
+}
+
+/** Each member of a batch has its own fate: a broken reply or key of one does not touch the others. */
+function settle(pending: Pending, text: string | undefined, redisMicros: number): void {
+  try {
+    pending.resolve(decode(pending.request, text ?? '', redisMicros));
+  } catch (error) {
+    pending.reject(toStoreError(error));
+  }
+}
+
+function decode(request: DecideRequest, text: string, redisMicros: number): Verdict {
+  if (text === '2') throw new StoreError('WRONG_TYPE', 'a key of the counters holds something else');
+  const numbers = text.split(' ');
+  if (numbers.length !== 1 + 3 * request.limits.length) {
+    throw new StoreError('BAD_REPLY', 'the reply has another number of limits than the request');
+  }
+  const outcomes: LimitOutcome[] = [];
+  for (let i = 1; i < numbers.length; i += 3) {
+    outcomes.push({
+      remaining: integerOf(numbers[i]),
+      retryAfterMicros: integerOf(numbers[i + 1]),
+      resetAfterMicros: integerOf(numbers[i + 2]),
+    });
+  }
+  return { admitted: numbers[0] === '1', redisMicros, outcomes };
+}

@@ -1,0 +1,59 @@
+/**
+ * What can go wrong with the store.
+ *
+ * - UNAVAILABLE: no connection, or it broke; the outcome of a call under way is unknown
+ * - TIMEOUT: no answer in time; the call may have been executed
+ * - OVERLOADED: too many calls under way; this one was not sent
+ * - REFUSED: Redis refused before executing (OOM, READONLY, NOREPLICAS, LOADING, BUSY, NOAUTH, ...)
+ * - WRONG_TYPE: a key of ours holds something else
+ * - BAD_REPLY: a reply that the script never gives
+ * - OWNED_BY_OTHER: another installation publishes here
+ * - SUPERSEDED: an operator of a higher epoch published here
+ * - HEAD_MOVED: head is not what it was when last read
+ * - MISSING_DOCUMENT: a document that is referred to is not there
+ */
+export type StoreErrorCode =
+  | 'UNAVAILABLE'
+  | 'TIMEOUT'
+  | 'OVERLOADED'
+  | 'REFUSED'
+  | 'WRONG_TYPE'
+  | 'BAD_REPLY'
+  | 'OWNED_BY_OTHER'
+  | 'SUPERSEDED'
+  | 'HEAD_MOVED'
+  | 'MISSING_DOCUMENT';
+
+const TRANSIENT: ReadonlySet<StoreErrorCode> = new Set([
+  'UNAVAILABLE',
+  'TIMEOUT',
+  'OVERLOADED',
+  'REFUSED',
+  'HEAD_MOVED',
+  'MISSING_DOCUMENT',
+]);
+
+export class StoreError extends Error {
+  override readonly name = 'StoreError';
+  readonly code: StoreErrorCode;
+  /** Whether trying again later can help without anyone changing anything. */
+  readonly transient: boolean;
+
+  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.transient = TRANSIENT.has(code);
+  }
+}
+
+const REFUSALS =
+  /^(OOM|READONLY|NOREPLICAS|LOADING|BUSY|NOAUTH|NOPERM|WRONGPASS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF)\b/;
+
+/** Any failure of a call to Redis as a StoreError. */
+export function toStoreError(cause: unknown): StoreError {
+  if (cause instanceof StoreError) return cause;
+  const message = cause instanceof Error ? cause.message : String(cause);
+  if (REFUSALS.test(message)) return new StoreError('REFUSED', message, { cause });
+  if (message.startsWith('WRONGTYPE')) return new StoreError('WRONG_TYPE', message, { cause });
+  return new StoreError('UNAVAILABLE', message === '' ? 'the connection to Redis failed' : message, { cause });
+}

@@ -1,0 +1,34 @@
+/** Every name in Redis that Sluice uses. `{…}` is the hash tag: what shares it shares a slot of Redis Cluster. */
+export type Names = {
+  readonly head: string;
+  readonly pods: string;
+  readonly changes: string;
+  readonly consumerKeysMarker: string;
+  readonly consumerKeysIndex: string;
+  document(name: string): string;
+  consumerKey(name: string): string;
+  counters(partition: string, subject: string): string;
+};
+
+/** The layout of counters; part of their names, so that two layouts never meet in one hash. */
+const COUNTERS_LAYOUT = 'c1';
+
+export const INSTALLATION_PATTERN = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+
+/** @param installation tells installations on one Redis apart; a DNS label. */
+export function createNames(installation: string): Names {
+  if (!INSTALLATION_PATTERN.test(installation)) {
+    throw new RangeError(`installation "${installation}" must be a DNS label: ${INSTALLATION_PATTERN.source}`);
+  }
+  const prefix = `sluice:${installation}`;
+  return {
+    head: `${prefix}:{config}:head`,
+    pods: `${prefix}:{config}:pods`,
+    changes: `${prefix}:changes`,
+    consumerKeysMarker: `${prefix}:{keys}:complete`,
+    consumerKeysIndex: `${prefix}:{keys}:index`,
+    document: (name) => `${prefix}:{config}:doc:${name}`,
+    consumerKey: (name) => `${prefix}:{keys}:key:${name}`,
+    counters: (partition, subject) => `${prefix}:${COUNTERS_LAYOUT}:{${partition}}:${subject}`,
+  };
+}

@@ -1,0 +1,49 @@
+import { createServer } from 'node:net';
+import { Redis } from 'ioredis';
+import { findRedisServer, type RedisProcess, startRedis } from '../../cli/dev/find-redis.ts';
+
+export type PrivateRedis = {
+  readonly url: string;
+  readonly port: number;
+  /** A connection for the test itself. */
+  readonly redis: Redis;
+  /** Stops the server; the port stays reserved for `start`. */
+  stopServer(): Promise<void>;
+  startServer(): Promise<void>;
+  stop(): Promise<void>;
+};
+
+/** A redis-server of this test's own, on a free port, without persistence. */
+export async function privateRedis(args: readonly string[] = []): Promise<PrivateRedis> {
+  const server = await findRedisServer();
+  const port = await freePort();
+  let running: RedisProcess = await startRedis(server, { port, args });
+  const redis = new Redis(running.url, { retryStrategy: () => 50 });
+  redis.on('error', () => undefined);
+  return {
+    url: running.url,
+    port,
+    redis,
+    stopServer: () => running.stop(),
+    startServer: async () => {
+      running = await startRedis(server, { port, args });
+    },
+    stop: async () => {
+      redis.disconnect();
+      await running.stop();
+    },
+  };
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() =>
+        typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port')),
+      );
+    });
+  });
+}

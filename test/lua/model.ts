@@ -1,0 +1,119 @@
+// An independent model of the limits: slow, exact, obviously right. BigInt throughout; shares no code with the product.
+
+export type ModelLimit = {
+  readonly id: string;
+  readonly algorithm: 'TokenBucket' | 'SlidingWindow';
+  readonly capacity: bigint;
+  readonly refill: bigint;
+  readonly windowMicros: bigint;
+};
+
+export type ModelOutcome = { readonly remaining: bigint; readonly retryAfter: bigint; readonly resetAfter: bigint };
+
+type Admission = { readonly at: bigint; readonly cost: bigint };
+
+/** A fraction with a positive denominator. */
+type Fraction = { readonly numerator: bigint; readonly denominator: bigint };
+
+const ceil = ({ numerator, denominator }: Fraction): bigint => (numerator + denominator - 1n) / denominator;
+
+/** All admissions of each limit, ever. Everything else is computed from them, every time anew. */
+export class Model {
+  readonly #admissions = new Map<string, Admission[]>();
+
+  /** Charges all limits if all admit, else none. */
+  decide(limits: readonly ModelLimit[], cost: bigint, now: bigint): { admitted: boolean; outcomes: ModelOutcome[] } {
+    const waits = limits.map((limit) => this.#wait(limit, cost, now));
+    const admitted = waits.every((wait) => wait === 0n);
+    if (admitted) for (const limit of limits) this.#of(limit).push({ at: now, cost });
+    return {
+      admitted,
+      outcomes: limits.map((limit, index) => ({
+        remaining: this.#remaining(limit, now),
+        retryAfter: waits[index] ?? 0n,
+        resetAfter: this.#resetAfter(limit, now),
+      })),
+    };
+  }
+
+  #of(limit: ModelLimit): Admission[] {
+    const known = this.#admissions.get(limit.id) ?? [];
+    this.#admissions.set(limit.id, known);
+    return known;
+  }
+
+  /** 0 = admitted now, -1 = never, else the least number of microseconds after which it is admitted. */
+  #wait(limit: ModelLimit, cost: bigint, now: bigint): bigint {
+    if (cost > limit.capacity) return -1n;
+    return limit.algorithm === 'TokenBucket' ? this.#bucketWait(limit, cost, now) : this.#windowWait(limit, cost, now);
+  }
+
+  /** The bucket's debt in requests: what was taken and has not flowed back, event by event. */
+  #debt(limit: ModelLimit, now: bigint): Fraction {
+    const denominator = limit.windowMicros;
+    let numerator = 0n;
+    let last: bigint | undefined;
+    const repay = (until: bigint): void => {
+      if (last !== undefined) numerator -= (until - last) * limit.refill;
+      if (numerator < 0n) numerator = 0n;
+      last = until;
+    };
+    for (const { at, cost } of this.#of(limit)) {
+      repay(at);
+      numerator += cost * denominator;
+    }
+    repay(now);
+    return { numerator, denominator };
+  }
+
+  #bucketWait(limit: ModelLimit, cost: bigint, now: bigint): bigint {
+    const debt = this.#debt(limit, now);
+    const excess = debt.numerator + (cost - limit.capacity) * debt.denominator;
+    return excess <= 0n ? 0n : ceil({ numerator: excess, denominator: limit.refill });
+  }
+
+  #slot(limit: ModelLimit, at: bigint): bigint {
+    return at / (limit.windowMicros / 10n);
+  }
+
+  /** What is counted in the current slot and the ten before it. */
+  #used(limit: ModelLimit, now: bigint): bigint {
+    const current = this.#slot(limit, now);
+    let used = 0n;
+    for (const { at, cost } of this.#of(limit)) {
+      if (this.#slot(limit, at) >= current - 10n) used += cost;
+    }
+    return used;
+  }
+
+  #windowWait(limit: ModelLimit, cost: bigint, now: bigint): bigint {
+    if (this.#used(limit, now) + cost <= limit.capacity) return 0n;
+    const width = limit.windowMicros / 10n;
+    for (let slot = this.#slot(limit, now) + 1n; ; slot += 1n) {
+      if (this.#used(limit, slot * width) + cost <= limit.capacity) return slot * width - now;
+    }
+  }
+
+  #remaining(limit: ModelLimit, now: bigint): bigint {
+    if (limit.algorithm === 'SlidingWindow') {
+      const left = limit.capacity - this.#used(limit, now);
+      return left > 0n ? left : 0n;
+    }
+    const debt = this.#debt(limit, now);
+    const left = limit.capacity * debt.denominator - debt.numerator;
+    return left > 0n ? left / debt.denominator : 0n;
+  }
+
+  #resetAfter(limit: ModelLimit, now: bigint): bigint {
+    if (limit.algorithm === 'TokenBucket')
+      return ceil({ numerator: this.#debt(limit, now).numerator, denominator: limit.refill });
+    const width = limit.windowMicros / 10n;
+    const current = this.#slot(limit, now);
+    const counted = this.#of(limit)
+      .map(({ at }) => this.#slot(limit, at))
+      .filter((slot) => slot >= current - 10n);
+    if (counted.length === 0) return 0n;
+    const newest = counted.reduce((one, other) => (other > one ? other : one));
+    return (newest + 11n) * width - now;
+  }
+}

@@ -10,6 +10,7 @@
 -- ARGV[4]      "complete": with this call the set is complete; "partial": more calls follow; "change": a change of a
 --              complete set
 -- ARGV[5]      channel to announce the change on
+-- ARGV[6]      highest sequence number that anyone is known to have seen: after a loss of data the new ones are above it
 -- then for each record its name (the keyed hash of the key), and the record as JSON or "" to remove it
 -- Reply        {code, detail}
 --   0 written; detail = the sequence number of the key set
@@ -30,7 +31,7 @@ if ARGV[4] == 'change' and not (same and marker[5] == '1') then
   return { 3, '' }
 end
 
-local argument = 5
+local argument = 6
 for i = 3, #KEYS do
   local name, record = ARGV[argument + 1], ARGV[argument + 2]
   argument = argument + 2
@@ -42,7 +43,7 @@ for i = 3, #KEYS do
     redis.call('SADD', KEYS[2], name)
   end
 end
-sequence = sequence + 1
+sequence = math.max(sequence, tonumber(ARGV[6])) + 1
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'incarnation', ARGV[2], 'epoch', ARGV[3],
   'sequence', string.format('%.0f', sequence))
 if ARGV[4] == 'complete' then

@@ -1,5 +1,6 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import { templateProblem } from './match.ts';
+import { problemsOf } from './problems.ts';
 import { normalisePath } from './path.ts';
 import {
   domainOf,
@@ -92,99 +93,5 @@ function pathProblem(matcher: PathMatcher): Omit<Problem, 'path'> | undefined {
 }
 
 function refuse(spec: unknown, error: z.ZodError): Validation {
-  return { ok: false, problems: error.issues.flatMap((issue) => toProblems(spec, issue)) };
-}
-
-function toProblems(spec: unknown, issue: z.core.$ZodIssue): Problem[] {
-  const value = valueAt(spec, issue.path);
-  switch (issue.code) {
-    case 'unrecognized_keys':
-      return issue.keys.map((key) => ({
-        path: fieldPath([...issue.path, key]),
-        reason: 'UnknownField',
-        message: 'there is no such field',
-      }));
-    case 'custom':
-      return [
-        {
-          path: fieldPath(issue.path),
-          reason: reasonOf(issue),
-          message: issue.message === '' ? 'is not allowed' : issue.message,
-        },
-      ];
-    default:
-      if (value === undefined && issue.code === 'invalid_type') {
-        return [{ path: fieldPath(issue.path), reason: 'Required', message: `is required: ${expectation(issue)}` }];
-      }
-      return [
-        {
-          path: fieldPath(issue.path),
-          reason: 'InvalidValue',
-          message: `${shown(value)} is not allowed: ${expectation(issue)}`,
-        },
-      ];
-  }
-}
-
-function reasonOf(issue: z.core.$ZodIssueCustom): string {
-  const reason: unknown = issue.params?.['reason'];
-  return typeof reason === 'string' ? reason : 'InvalidValue';
-}
-
-function expectation(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case 'invalid_type':
-      return `must be ${article(issue.expected)}`;
-    case 'invalid_value':
-      return `must be ${issue.values.map((value) => String(value)).join(' or ')}`;
-    case 'too_small':
-      return `must be at least ${issue.minimum}${unitOf(issue.origin)}`;
-    case 'too_big':
-      return `must be at most ${issue.maximum}${unitOf(issue.origin)}`;
-    case 'invalid_format':
-      return `must match ${issue.pattern ?? issue.format}`;
-    default:
-      return issue.message;
-  }
-}
-
-function article(type: string): string {
-  switch (type) {
-    case 'int':
-    case 'integer':
-      return 'a whole number';
-    case 'object':
-    case 'array':
-      return `an ${type}`;
-    default:
-      return `a ${type}`;
-  }
-}
-
-function unitOf(origin: string): string {
-  if (origin === 'string') return ' characters';
-  return origin === 'array' ? ' items' : '';
-}
-
-/** A value as an error shows it: short, and never more than a line. */
-function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
-}
-
-function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
-  let value = root;
-  for (const key of path) {
-    if (typeof value !== 'object' || value === null) return undefined;
-    value = Reflect.get(value, key);
-  }
-  return value;
-}
-
-/** `spec.rules[0].limits[1].burst` */
-function fieldPath(path: readonly PropertyKey[]): string {
-  return path.reduce<string>(
-    (text, key) => (typeof key === 'number' ? `${text}[${key}]` : `${text}.${String(key)}`),
-    'spec',
-  );
+  return { ok: false, problems: problemsOf(error, spec, 'spec') };
 }

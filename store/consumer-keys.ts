@@ -9,6 +9,8 @@ const recordSchema = z.object({
   /** Id of the consumer, without its source. */
   consumer: z.string(),
   namespace: z.string(),
+  /** Of the Consumer object that the record was made from. */
+  uid: z.string(),
   tier: z.string().optional(),
 });
 
@@ -22,7 +24,13 @@ export type KeySetState = {
   readonly isComplete: boolean;
 };
 
-export type KeyWriter = { readonly owner: string; readonly incarnation: string; readonly epoch: number };
+export type KeyWriter = {
+  readonly owner: string;
+  readonly incarnation: string;
+  readonly epoch: number;
+  /** The highest sequence number that a pod or this operator has seen. */
+  readonly seenSequence: number;
+};
 
 /** `undefined` removes the record. */
 export type KeyWrite = { readonly name: string; readonly record: ConsumerRecord | undefined };
@@ -56,6 +64,28 @@ export async function readKeySetState(redis: Redis, names: Names): Promise<KeySe
     const [incarnation, epoch, sequence, complete] = stored;
     if (!incarnation || !epoch || !sequence) return undefined;
     return { incarnation, epoch: integerOf(epoch), sequence: integerOf(sequence), isComplete: complete === '1' };
+  } catch (error) {
+    throw toStoreError(error);
+  }
+}
+
+/** Those of the named records that exist and can be read. */
+export async function readKeyRecords(
+  redis: Redis,
+  names: Names,
+  wanted: readonly string[],
+): Promise<Map<string, ConsumerRecord>> {
+  const records = new Map<string, ConsumerRecord>();
+  try {
+    for (let start = 0; start < wanted.length; start += CHUNK) {
+      const chunk = wanted.slice(start, start + CHUNK);
+      const stored = await redis.mget(chunk.map((name) => names.consumerKey(name)));
+      chunk.forEach((name, index) => {
+        const record = recordSchema.safeParse(parseJson(stored[index] ?? ''));
+        if (record.success) records.set(name, record.data);
+      });
+    }
+    return records;
   } catch (error) {
     throw toStoreError(error);
   }
@@ -108,7 +138,14 @@ async function write(
   change: { readonly writes: readonly KeyWrite[]; readonly kind: 'partial' | 'complete' | 'change' },
 ): Promise<number> {
   const keys = [names.consumerKeysMarker, names.consumerKeysIndex];
-  const args = [writer.owner, writer.incarnation, String(writer.epoch), change.kind, names.changes];
+  const args = [
+    writer.owner,
+    writer.incarnation,
+    String(writer.epoch),
+    change.kind,
+    names.changes,
+    String(writer.seenSequence),
+  ];
   for (const { name, record } of change.writes) {
     keys.push(names.consumerKey(name));
     args.push(name, record === undefined ? '' : JSON.stringify(record));

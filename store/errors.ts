@@ -39,8 +39,8 @@ export class StoreError extends Error {
   /** Whether trying again later can help without anyone changing anything. */
   readonly transient: boolean;
 
-  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+  constructor(code: StoreErrorCode, message: string) {
+    super(message);
     this.code = code;
     this.transient = TRANSIENT.has(code);
   }
@@ -49,11 +49,17 @@ export class StoreError extends Error {
 const REFUSALS =
   /^(OOM|READONLY|NOREPLICAS|LOADING|BUSY|NOAUTH|NOPERM|WRONGPASS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF)\b/;
 
+/** What the client library says when it is not connected. */
+const NOT_CONNECTED = /^(Stream isn't writeable|Connection is closed)/;
+
 /** Any failure of a call to Redis as a StoreError. */
 export function toStoreError(cause: unknown): StoreError {
   if (cause instanceof StoreError) return cause;
   const message = cause instanceof Error ? cause.message : String(cause);
-  if (REFUSALS.test(message)) return new StoreError('REFUSED', message, { cause });
-  if (message.startsWith('WRONGTYPE')) return new StoreError('WRONG_TYPE', message, { cause });
-  return new StoreError('UNAVAILABLE', message === '' ? 'the connection to Redis failed' : message, { cause });
+  if (REFUSALS.test(message)) return new StoreError('REFUSED', message);
+  if (message.startsWith('WRONGTYPE')) return new StoreError('WRONG_TYPE', message);
+  return new StoreError(
+    'UNAVAILABLE',
+    message === '' || NOT_CONNECTED.test(message) ? 'there is no connection to Redis' : message,
+  );
 }

@@ -3,13 +3,16 @@ import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import { toStoreError } from './errors.ts';
 
-const FOLDER = new URL('../lua/', import.meta.url);
 const INCLUDE = /^--@include (?<file>[a-z-]+\.lua)$/gm;
 
 /** The text of a script with its fragments in place. */
 export function readScript(name: string): string {
-  const text = readFileSync(new URL(`${name}.lua`, FOLDER), 'utf8');
-  return text.replaceAll(INCLUDE, (_line, file: string) => readFileSync(new URL(file, FOLDER), 'utf8').trimEnd());
+  return readFile(`${name}.lua`).replaceAll(INCLUDE, (_line, file: string) => readFile(file).trimEnd());
+}
+
+/** From lua/ beside package.json, wherever this module was compiled to. */
+function readFile(name: string): string {
+  return readFileSync(new URL(import.meta.resolve(`#lua/${name}`)), 'utf8');
 }
 
 /**

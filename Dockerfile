@@ -1,0 +1,37 @@
+# One image for every role: `sluice operator`, `sluice limiter`, … are arguments.
+# BUILD_BASE needs node 24 and npm; RUNTIME_BASE needs node 24 at /nodejs/bin/node, and no shell.
+ARG BUILD_BASE=node:24-slim
+ARG RUNTIME_BASE=gcr.io/distroless/nodejs24-debian13:nonroot
+
+# What is built is JavaScript only, so it is built once, on the builder's own platform, for all.
+FROM --platform=$BUILDPLATFORM ${BUILD_BASE} AS packages
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+# No install script is needed: the only one would bring a second node.
+RUN npm ci --ignore-scripts --no-audit --no-fund
+
+FROM packages AS build
+COPY . .
+# The files are root's and readable for all: user 65532 can run them and cannot change them.
+RUN npm run build \
+ && npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
+ && chmod -R a+rX .
+
+FROM ${RUNTIME_BASE}
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Sluice" \
+      org.opencontainers.image.description="Kubernetes-native rate limiting and abuse decisions" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV NODE_ENV=production \
+    NODE_OPTIONS=--enable-source-maps
+WORKDIR /app
+COPY --from=build /app/package.json /app/LICENSE ./
+COPY --from=build /app/node_modules ./node_modules
+COPY --from=build /app/lua ./lua
+COPY --from=build /app/dist ./dist
+USER 65532:65532
+ENTRYPOINT ["/nodejs/bin/node", "/app/dist/cli/main.js"]
+CMD ["--help"]

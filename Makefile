@@ -1,0 +1,58 @@
+# `make` lists the targets. Works with GNU make 3.81, which macOS ships.
+
+# Node 24 comes with the packages: whatever node the machine has only has to run npm.
+NODE := node_modules/.bin/node
+INSTALLED := node_modules/.installed
+IMAGE ?= sluice:dev
+
+# Finds a Redis server (installing one where that needs no password) and puts its folder on the PATH.
+WITH_REDIS = redis=$$($(NODE) cli/dev/find-redis.ts) || exit 1; case $$redis in /*) PATH="$${redis%/*}:$$PATH";; esac
+
+.PHONY: help run test lint types format generate build image bench ci clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(INSTALLED) ## Start Sluice on this machine with the example policies (PORT_BASE=n moves its ports)
+	@$(WITH_REDIS); exec $(NODE) cli/main.ts dev --resources examples/dev
+
+test: $(INSTALLED) ## Run all tests (VITEST_ARGS="test/policy -t burst" runs some)
+	@$(WITH_REDIS); $(NODE) test/control-plane/prepare.ts && npm test --silent -- $(VITEST_ARGS)
+
+lint: $(INSTALLED) ## Check the code's rules, and who imports whom
+	@npm run --silent lint
+
+types: $(INSTALLED) ## Check the types
+	@npm run --silent typecheck
+
+format: $(INSTALLED) ## Format every file
+	@npm run --silent format
+
+generate: $(INSTALLED) ## Write the generated files anew (crds/)
+	@npm run --silent generate
+
+build: $(INSTALLED) ## Compile to dist/
+	@npm run --silent build
+
+image: ## Build the container image (IMAGE=name:tag)
+	docker build --tag $(IMAGE) --build-arg REVISION="$$(git rev-parse HEAD)" \
+	  --build-arg VERSION="$$(sed -n 's/^  "version": "\(.*\)",$$/\1/p' package.json)" .
+
+bench: $(INSTALLED) ## Measure; nothing here asserts a time
+	@$(WITH_REDIS); npm run --silent bench
+
+ci: ## Check everything, as continuous integration does
+	@.ci/run
+
+clean: ## Remove what build and tests left (packages stay)
+	rm -rf dist coverage
+
+# Exactly the locked versions. Packages that want a newer node than the machine's run on ours: npm's warnings are noise.
+$(INSTALLED): package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js 20 or later, it brings npm' >&2; exit 1; }
+	npm ci --no-audit --no-fund --loglevel=error
+	@case "$$($(NODE) --version 2>&1)" in v24.*) ;; *) \
+	  echo 'Node 24, which the package "node" brings, is not at $(NODE): npm did not run its install script.' >&2; \
+	  echo 'Run this, then make again:  npm rebuild node --ignore-scripts=false && touch $@' >&2; \
+	  exit 1;; esac
+	@touch $@

@@ -1,0 +1,43 @@
+#!/usr/bin/env node
+// The one entry point of all roles, and the only place that wires parts together. Each role is loaded when it is
+// asked for, so that a limiter does not carry the operator's libraries.
+import { Command, CommanderError } from 'commander';
+import { limiterOptions, limiterSettings, operatorOptions, operatorSettings, SettingsError } from './settings.ts';
+
+const program = new Command('sluice').description('Kubernetes-native rate limiting and abuse decisions').exitOverride();
+
+const operator = program
+  .command('operator')
+  .description('publish the resources of a cluster, and write back what is enforced');
+for (const option of operatorOptions()) operator.addOption(option);
+operator.action(async (raw: Record<string, string | undefined>) => {
+  const { runOperator } = await import('./run-operator.ts');
+  await runOperator(operatorSettings(raw));
+});
+
+const limiter = program.command('limiter').description('decide about requests by the published configuration');
+for (const option of limiterOptions()) limiter.addOption(option);
+limiter.action(async (raw: Record<string, string | undefined>) => {
+  const { runLimiter } = await import('./run-limiter.ts');
+  await runLimiter(limiterSettings(raw));
+});
+
+program
+  .command('dev')
+  .description('everything on this machine: operator on a directory of YAML, two limiters, a demo application')
+  .option('--resources <directory>', 'directory of YAML files', 'examples/dev')
+  .action(async ({ resources }: { resources: string }) => {
+    const { runDev } = await import('./dev/run-dev.ts');
+    await runDev({ resources, env: process.env });
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+  else {
+    const message = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`${error instanceof SettingsError ? 'wrong settings:\n' : 'sluice: '}${message}\n`);
+    process.exitCode = error instanceof SettingsError ? 2 : 1;
+  }
+}

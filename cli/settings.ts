@@ -1,0 +1,169 @@
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { Option } from 'commander';
+import { z } from 'zod';
+
+/** Wrong settings; the message lists all of them, one per line. */
+export class SettingsError extends Error {
+  override readonly name = 'SettingsError';
+}
+
+type Setting = {
+  readonly flag: string;
+  readonly env: string;
+  readonly about: string;
+  readonly schema: z.ZodType<string | number>;
+  readonly preset?: string;
+};
+
+const port = z.coerce.number().int().min(0).max(65_535);
+const label = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'must be a DNS label');
+
+const shared = {
+  redisUrl: setting('redis-url', 'URL of Redis', z.url({ protocol: /^rediss?$/ }), 'redis://127.0.0.1:6379'),
+  installation: setting('installation', 'tells installations on one Redis apart: a DNS label', label, 'default'),
+  owner: setting(
+    'owner',
+    'whose configuration this is; a Redis of another owner is refused (default: the installation)',
+    z.string().min(1).max(253),
+  ),
+  pepper: setting(
+    'pepper',
+    'secret with which API keys are hashed, at least 16 characters; prefer --pepper-file',
+    z.string().min(16),
+  ),
+  pepperFile: setting('pepper-file', 'file that holds the pepper', z.string()),
+  logLevel: setting(
+    'log-level',
+    'trace, debug, info, warn, error or fatal',
+    z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']),
+    'info',
+  ),
+} as const;
+
+const operatorOnly = {
+  kubeconfig: setting(
+    'kubeconfig',
+    'path of a kubeconfig (default: the service account in a pod, else as kubectl)',
+    z.string(),
+  ),
+} as const;
+
+const limiterOnly = {
+  host: setting('host', 'address to listen on', z.string(), '0.0.0.0'),
+  port: setting('port', 'port of the decision API', port, '8080'),
+  opsPort: setting('ops-port', 'port of probes and metrics', port, '9090'),
+  podName: setting(
+    'pod-name',
+    'name of this pod, unique in the installation (default: the host name)',
+    z.string().min(1).max(253),
+  ),
+  checkDomain: setting('check-domain', 'domain of POST /check', z.string().min(1).max(253), 'default'),
+  redisDeadlineMs: setting(
+    'redis-deadline-ms',
+    'milliseconds that a decision waits for Redis',
+    z.coerce.number().int().min(1).max(60_000),
+    '100',
+  ),
+} as const;
+
+type Values = Readonly<Record<string, string | number | undefined>>;
+type Raw = Readonly<Record<string, string | undefined>>;
+
+export type SharedSettings = {
+  readonly redisUrl: string;
+  readonly installation: string;
+  readonly owner: string;
+  readonly pepper: string;
+  readonly logLevel: string;
+};
+export type OperatorSettings = SharedSettings & { readonly kubeconfig: string | undefined };
+export type LimiterSettings = SharedSettings & {
+  readonly host: string;
+  readonly port: number;
+  readonly opsPort: number;
+  readonly pod: string;
+  readonly checkDomain: string;
+  readonly redisDeadlineMillis: number;
+};
+
+export const operatorOptions = (): Option[] => toOptions({ ...shared, ...operatorOnly });
+export const limiterOptions = (): Option[] => toOptions({ ...shared, ...limiterOnly });
+
+/** Throws SettingsError with everything that is wrong. */
+export function operatorSettings(raw: Raw): OperatorSettings {
+  const values = parse({ ...shared, ...operatorOnly }, raw);
+  return {
+    ...sharedSettings(values),
+    kubeconfig: values['kubeconfig'] === undefined ? undefined : String(values['kubeconfig']),
+  };
+}
+
+/** Throws SettingsError with everything that is wrong. */
+export function limiterSettings(raw: Raw): LimiterSettings {
+  const values = parse({ ...shared, ...limiterOnly }, raw);
+  return {
+    ...sharedSettings(values),
+    host: String(values['host']),
+    port: Number(values['port']),
+    opsPort: Number(values['opsPort']),
+    pod: String(values['podName'] ?? hostname()),
+    checkDomain: String(values['checkDomain']),
+    redisDeadlineMillis: Number(values['redisDeadlineMs']),
+  };
+}
+
+function setting(flag: string, about: string, schema: z.ZodType<string | number>, preset?: string): Setting {
+  const env = `SLUICE_${flag.replaceAll('-', '_').toUpperCase()}`;
+  return { flag, env, about, schema, ...(preset === undefined ? {} : { preset }) };
+}
+
+function toOptions(settings: Readonly<Record<string, Setting>>): Option[] {
+  return Object.values(settings).map(({ flag, env, about, preset }) => {
+    const option = new Option(`--${flag} <value>`, about).env(env);
+    return preset === undefined ? option : option.default(preset);
+  });
+}
+
+function parse(settings: Readonly<Record<string, Setting>>, raw: Raw): Values {
+  const values: Record<string, string | number | undefined> = {};
+  const errors: string[] = [];
+  for (const [name, { flag, env, schema }] of Object.entries(settings)) {
+    if (raw[name] === undefined) continue;
+    const parsed = schema.safeParse(raw[name]);
+    if (parsed.success) values[name] = parsed.data;
+    else {
+      // A secret is not repeated.
+      const value = name === 'pepper' ? '' : ` ${JSON.stringify(raw[name])}`;
+      errors.push(`--${flag} (${env})${value}: ${parsed.error.issues[0]?.message ?? 'is not allowed'}`);
+    }
+  }
+  if (values['pepperFile'] !== undefined) values['pepper'] = readPepper(String(values['pepperFile']), errors);
+  if (values['pepper'] === undefined && errors.length === 0)
+    errors.push('--pepper-file (SLUICE_PEPPER_FILE) or --pepper (SLUICE_PEPPER) is required');
+  if (errors.length > 0) throw new SettingsError(errors.join('\n'));
+  return values;
+}
+
+function readPepper(file: string, errors: string[]): string | undefined {
+  try {
+    const pepper = readFileSync(file, 'utf8').trim();
+    if (pepper.length >= 16) return pepper;
+    errors.push(`--pepper-file (SLUICE_PEPPER_FILE) "${file}": must hold at least 16 characters`);
+  } catch (error) {
+    errors.push(
+      `--pepper-file (SLUICE_PEPPER_FILE) "${file}": ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+  return undefined;
+}
+
+function sharedSettings(values: Values): SharedSettings {
+  return {
+    redisUrl: String(values['redisUrl']),
+    installation: String(values['installation']),
+    owner: String(values['owner'] ?? values['installation']),
+    pepper: String(values['pepper']),
+    logLevel: String(values['logLevel']),
+  };
+}

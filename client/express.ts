@@ -1,0 +1,131 @@
+import type { NextFunction, Request, RequestHandler, Response } from 'express';
+import { type CheckAnswer, type CheckInput, LimiterClient } from './limiter-client.ts';
+
+/** What the application learns of a request, in `request[requestPropertyName]`. */
+export type RateLimitInfo = {
+  readonly limit: number | null;
+  readonly used: number | null;
+  readonly remaining: number | null;
+  readonly resetTime: Date | undefined;
+  readonly answer: CheckAnswer;
+};
+
+export type SluiceOptions = {
+  /** Base URL of a limiter, or several to use in turn. */
+  readonly endpoint: string | readonly string[];
+  readonly domain: string;
+  /** What the limiter is told besides method, path, address and API key; overrides those. */
+  readonly attributes?: (request: Request) => Partial<Omit<CheckInput, 'domain' | 'cost'>>;
+  /** What the request takes from each limit. Default: 1. */
+  readonly cost?: number | ((request: Request) => number);
+  /** Milliseconds that the application waits for a decision. Default: 50. */
+  readonly timeoutMs?: number;
+  /** What happens to a request on which no decision could be had. Default: allow. */
+  readonly onError?:
+    | 'allow'
+    | 'deny'
+    | ((error: unknown, request: Request, response: Response, next: NextFunction) => void);
+  readonly skip?: (request: Request) => boolean;
+  /** Answers a denied request. Default: 429 with application/problem+json. */
+  readonly handler?: (request: Request, response: Response, next: NextFunction, answer: CheckAnswer) => void;
+  /** Told of every decision. */
+  readonly onDecision?: (answer: CheckAnswer, request: Request) => void;
+  /** Default: rateLimit. */
+  readonly requestPropertyName?: string;
+};
+
+const API_KEY_HEADER = 'x-api-key';
+const DEFAULT_TIMEOUT_MS = 50;
+
+/** Middleware that asks a limiter about every request. It holds no limits and no counters of its own. */
+export function sluice(options: SluiceOptions): RequestHandler {
+  const endpoints = typeof options.endpoint === 'string' ? [options.endpoint] : options.endpoint;
+  const client = new LimiterClient({ endpoints, timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS });
+  return (request, response, next) => {
+    if (options.skip?.(request) === true) {
+      next();
+      return;
+    }
+    client.check(inputOf(options, request)).then(
+      (outcome) => {
+        if (outcome.kind === 'unauthenticated')
+          refuse(response, { status: 401, title: 'Invalid API key', detail: 'the API key is not valid' });
+        else proceed(options, outcome.answer, { request, response, next });
+      },
+      (error: unknown) => fail(options, error, { request, response, next }),
+    );
+  };
+}
+
+type Exchange = { readonly request: Request; readonly response: Response; readonly next: NextFunction };
+
+function inputOf(options: SluiceOptions, request: Request): CheckInput {
+  const apiKey = request.get(API_KEY_HEADER);
+  const cost = typeof options.cost === 'function' ? options.cost(request) : options.cost;
+  return {
+    domain: options.domain,
+    method: request.method,
+    path: request.originalUrl,
+    ...(request.ip === undefined ? {} : { ip: request.ip }),
+    ...(apiKey === undefined || apiKey === '' ? {} : { api_key: apiKey }),
+    ...(cost === undefined ? {} : { cost }),
+    ...options.attributes?.(request),
+  };
+}
+
+function proceed(options: SluiceOptions, answer: CheckAnswer, { request, response, next }: Exchange): void {
+  const resetTime = answer.reset_after === null ? undefined : new Date(Date.now() + answer.reset_after * 1000);
+  const info: RateLimitInfo = {
+    limit: answer.limit,
+    used: answer.limit === null || answer.remaining === null ? null : Math.max(0, answer.limit - answer.remaining),
+    remaining: answer.remaining,
+    resetTime,
+    answer,
+  };
+  Object.assign(request, { [options.requestPropertyName ?? 'rateLimit']: info });
+  options.onDecision?.(answer, request);
+  setHeaders(response, answer, resetTime);
+  if (answer.allowed) next();
+  else if (options.handler !== undefined) options.handler(request, response, next, answer);
+  else
+    refuse(
+      response,
+      { status: 429, title: 'Too many requests', detail: denial(answer) },
+      {
+        reason: answer.reason,
+        retry_after: answer.retry_after,
+      },
+    );
+}
+
+function setHeaders(response: Response, answer: CheckAnswer, resetTime: Date | undefined): void {
+  response.setHeader('X-Request-ID', answer.request_id);
+  if (answer.retry_after !== null) response.setHeader('Retry-After', Math.ceil(answer.retry_after));
+  if (answer.limit === null || answer.remaining === null || resetTime === undefined) return;
+  response.setHeader('X-RateLimit-Limit', answer.limit);
+  response.setHeader('X-RateLimit-Remaining', answer.remaining);
+  response.setHeader('X-RateLimit-Reset', Math.ceil(resetTime.getTime() / 1000));
+  if (answer.strategy !== null) response.setHeader('X-RateLimit-Strategy', answer.strategy);
+}
+
+function denial(answer: CheckAnswer): string {
+  const wait = answer.retry_after === null ? '' : `; try again in ${Math.ceil(answer.retry_after)} s`;
+  return `rule ${answer.rule ?? '?'} of policy ${answer.policy ?? '?'} allows ${answer.limit ?? '?'} requests${wait}`;
+}
+
+function fail(options: SluiceOptions, error: unknown, { request, response, next }: Exchange): void {
+  const { onError = 'allow' } = options;
+  if (typeof onError === 'function') onError(error, request, response, next);
+  else if (onError === 'allow') next();
+  else
+    refuse(response, { status: 503, title: 'Rate limiter unavailable', detail: 'no decision could be had; try again' });
+}
+
+type Refusal = { readonly status: number; readonly title: string; readonly detail: string };
+
+function refuse(response: Response, refusal: Refusal, extra: object = {}): void {
+  response
+    .status(refusal.status)
+    .type('application/problem+json')
+    .send(JSON.stringify({ type: 'about:blank', ...refusal, ...extra }));
+}

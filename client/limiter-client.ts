@@ -1,0 +1,167 @@
+import { Agent as HttpAgent, request as httpRequest } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+
+/** What a limiter may be told of a request; see POST /v1/decision/check. */
+export type CheckInput = {
+  readonly domain: string;
+  readonly api_key?: string;
+  readonly consumer?: string;
+  readonly tenant?: string;
+  readonly tier?: string;
+  readonly ip?: string;
+  readonly method?: string;
+  readonly path?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly attributes?: Readonly<Record<string, string>>;
+  readonly cost?: number;
+  readonly request_id?: string;
+};
+
+/** A decision as the limiter answers it; times in seconds, null where there is nothing to say. */
+export type CheckAnswer = {
+  readonly action: 'ALLOW' | 'THROTTLE' | 'BLOCK';
+  readonly allowed: boolean;
+  readonly reason: string;
+  readonly retry_after: number | null;
+  readonly limit: number | null;
+  readonly remaining: number | null;
+  readonly reset_after: number | null;
+  readonly strategy: string | null;
+  readonly tier: string | null;
+  readonly mode: string | null;
+  readonly policy: string | null;
+  readonly rule: string | null;
+  readonly revision: number;
+  readonly request_id: string;
+};
+
+export type CheckOutcome =
+  | { readonly kind: 'decided'; readonly answer: CheckAnswer }
+  /** The API key is not valid. */
+  | { readonly kind: 'unauthenticated' };
+
+/** The limiter could not be asked, or did not understand the question. */
+export class LimiterError extends Error {
+  override readonly name = 'LimiterError';
+  /** HTTP status of the limiter's answer; undefined if there was none. */
+  readonly status: number | undefined;
+
+  constructor(message: string, status?: number, options?: ErrorOptions) {
+    super(message, options);
+    this.status = status;
+  }
+}
+
+export type LimiterClientOptions = {
+  /** Base URLs of limiters, used in turn. */
+  readonly endpoints: readonly string[];
+  /** Milliseconds after which an answer is not waited for any more. */
+  readonly timeoutMs: number;
+};
+
+const MAX_ANSWER_BYTES = 65_536;
+
+/** Asks limiters over connections that stay open. A check is never sent twice: it would count twice. */
+export class LimiterClient {
+  readonly #urls: readonly URL[];
+  readonly #timeoutMs: number;
+  readonly #agents = { 'http:': new HttpAgent({ keepAlive: true }), 'https:': new HttpsAgent({ keepAlive: true }) };
+  #next = 0;
+
+  constructor(options: LimiterClientOptions) {
+    if (options.endpoints.length === 0) throw new RangeError('endpoints must name at least one limiter');
+    this.#urls = options.endpoints.map((endpoint) => new URL('/v1/decision/check', endpoint));
+    this.#timeoutMs = options.timeoutMs;
+  }
+
+  /** Throws LimiterError. A limiter that refuses the connection has not counted anything: the next one is asked. */
+  async check(input: CheckInput): Promise<CheckOutcome> {
+    const body = JSON.stringify(input);
+    const signal = AbortSignal.timeout(this.#timeoutMs);
+    let refused: unknown;
+    for (let attempt = 0; attempt < this.#urls.length; attempt += 1) {
+      const url = this.#urls[this.#next % this.#urls.length];
+      this.#next += 1;
+      if (url === undefined) break;
+      try {
+        return toOutcome(await this.#post(url, body, signal));
+      } catch (error) {
+        if (!isRefused(error)) throw toLimiterError(error, this.#timeoutMs);
+        refused = error;
+      }
+    }
+    throw toLimiterError(refused, this.#timeoutMs);
+  }
+
+  close(): void {
+    this.#agents['http:'].destroy();
+    this.#agents['https:'].destroy();
+  }
+
+  #post(url: URL, body: string, signal: AbortSignal): Promise<{ status: number; text: string }> {
+    const isSecure = url.protocol === 'https:';
+    const agent = this.#agents[isSecure ? 'https:' : 'http:'];
+    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+    return new Promise((resolve, reject) => {
+      const request = (isSecure ? httpsRequest : httpRequest)(
+        url,
+        { method: 'POST', agent, headers, signal },
+        (response) => {
+          let text = '';
+          response.setEncoding('utf8');
+          response.on('data', (chunk: string) => {
+            text += chunk;
+            if (text.length > MAX_ANSWER_BYTES) response.destroy(new Error('the answer of the limiter is too long'));
+          });
+          response.once('end', () => resolve({ status: response.statusCode ?? 0, text }));
+          response.once('error', reject);
+        },
+      );
+      request.once('error', reject);
+      request.end(body);
+    });
+  }
+}
+
+function toOutcome({ status, text }: { status: number; text: string }): CheckOutcome {
+  if (status === 401) return { kind: 'unauthenticated' };
+  const answer: unknown = parseJson(text);
+  if (status !== 200) throw new LimiterError(`the limiter answered ${status}: ${detailOf(answer)}`, status);
+  if (!isAnswer(answer)) throw new LimiterError('the limiter answered something that is no decision', status);
+  return { kind: 'decided', answer };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function detailOf(problem: unknown): string {
+  const detail: unknown = typeof problem === 'object' && problem !== null ? Reflect.get(problem, 'detail') : undefined;
+  return typeof detail === 'string' ? detail : 'no detail';
+}
+
+function isAnswer(value: unknown): value is CheckAnswer {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof Reflect.get(value, 'allowed') === 'boolean' &&
+    'action' in value
+  );
+}
+
+function isRefused(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED';
+}
+
+function toLimiterError(error: unknown, timeoutMs: number): LimiterError {
+  if (error instanceof LimiterError) return error;
+  const isTimeout = error instanceof Error && error.name === 'AbortError';
+  const message = isTimeout
+    ? `no answer from the limiter within ${timeoutMs} ms`
+    : `the limiter cannot be asked: ${String(error)}`;
+  return new LimiterError(message, undefined, { cause: error });
+}

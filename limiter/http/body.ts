@@ -1,0 +1,26 @@
+import type { IncomingMessage } from 'node:http';
+import { BadRequest, MAX_BODY_BYTES } from './request.ts';
+
+/** The body as text. Throws BadRequest above 64 KiB, without keeping what was read. */
+export function readBody(request: IncomingMessage): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    request.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length <= MAX_BODY_BYTES) {
+        chunks.push(chunk);
+        return;
+      }
+      // The rest is let through unread: whoever is still sending would otherwise not see the answer.
+      chunks.length = 0;
+      request.removeAllListeners('data').resume();
+      reject(new BadRequest('BODY_TOO_LARGE', `the body is larger than ${MAX_BODY_BYTES} bytes`));
+    });
+    request.once('end', () =>
+      resolve((chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)).toString('utf8')),
+    );
+    request.once('error', reject);
+    request.once('aborted', () => reject(new Error('the caller went away')));
+  });
+}

@@ -1,0 +1,123 @@
+// The limiter: follows the published configuration and answers, for each request, whether it may pass. Imports
+// policy/ and store/; hands out one running limiter to cli/.
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import type { Redis } from 'ioredis';
+import type { Logger } from 'pino';
+import { subscribeToChanges, type Subscription } from '../store/changes.ts';
+import { RedisClock } from '../store/clock.ts';
+import { connect, disconnect } from '../store/connection.ts';
+import { findConsumerKey } from '../store/consumer-keys.ts';
+import { Decider } from '../store/decide.ts';
+import { createNames } from '../store/names.ts';
+import { Checker } from './check.ts';
+import { createOps } from './http/ops.ts';
+import { createDoors } from './http/server.ts';
+import { KeyCache } from './key-cache.ts';
+import { SnapshotLoader } from './load.ts';
+import { LimiterMetrics } from './metrics.ts';
+
+export type LimiterOptions = {
+  readonly redisUrl: string;
+  readonly installation: string;
+  readonly owner: string;
+  /** Name of this pod, unique in the installation. */
+  readonly pod: string;
+  readonly pepper: string;
+  readonly host: string;
+  readonly port: number;
+  readonly opsPort: number;
+  /** Domain of POST /check. */
+  readonly checkDomain: string;
+  readonly redisDeadlineMillis: number;
+  readonly log: Logger;
+};
+
+export type Limiter = { stop(): Promise<void> };
+
+/** Resolves when both ports listen; whether a configuration is loaded then is what /readyz says. */
+export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
+  const { log } = options;
+  const names = createNames(options.installation);
+  const clock = new RedisClock();
+  // Decisions have a connection of their own: a large document must not stand in front of them.
+  const decisions = connectAs('decisions', options, () => undefined);
+  const configuration = connectAs('configuration', options, () => loader.refresh());
+  const keys = new KeyCache({
+    find: (name) => findConsumerKey(decisions, names, options.owner, name),
+    monotonicMillis: () => performance.now(),
+  });
+  const decider = new Decider(decisions, names, clock, { deadlineMillis: options.redisDeadlineMillis });
+  const loader = new SnapshotLoader({
+    redis: configuration,
+    names,
+    clock,
+    keys,
+    log,
+    owner: options.owner,
+    pod: options.pod,
+    instance: randomUUID(),
+  });
+  const metrics = new LimiterMetrics({
+    revision: () => loader.snapshot?.identity.revision ?? 0,
+    isReady: () => loader.snapshot !== undefined,
+    isRedisReachable: () => loader.isRedisReachable,
+    inFlight: () => decider.inFlight,
+  });
+  const checker = new Checker({ decider, keys, clock, metrics, pepper: options.pepper });
+  const state = { snapshot: () => loader.snapshot, isRedisReachable: () => loader.isRedisReachable };
+  const doors = createDoors({ checker, clock, metrics, log, checkDomain: options.checkDomain, ...state });
+  const ops = createOps({ metrics, isReady: () => loader.snapshot !== undefined, problem: () => loader.problem });
+  const subscription = subscribeToChanges(options.redisUrl, names, ['head', 'key'], () => loader.refresh());
+  const running = { loader, subscription, servers: [doors, ops], connections: [decisions, configuration] };
+  try {
+    await listen(doors, options.host, options.port);
+    await listen(ops, options.host, options.opsPort);
+  } catch (error) {
+    await stop(running);
+    throw error;
+  }
+  loader.start();
+  log.info({ event: 'limiter_started', pod: options.pod, port: options.port, ops_port: options.opsPort });
+  return { stop: () => stop(running) };
+}
+
+type Running = {
+  readonly loader: SnapshotLoader;
+  readonly subscription: Subscription;
+  readonly servers: readonly Server[];
+  readonly connections: readonly Redis[];
+};
+
+/** Answers what is under way, then lets go of everything. */
+async function stop({ loader, subscription, servers, connections }: Running): Promise<void> {
+  await Promise.all(servers.map(close));
+  subscription.close();
+  await loader.stop();
+  connections.forEach(disconnect);
+}
+
+function connectAs(role: string, options: LimiterOptions, onReady: () => void): Redis {
+  return connect(options.redisUrl, {
+    onDown: (message) =>
+      options.log.warn({ event: 'redis_down', role }, `Redis cannot be reached, trying again: ${message}`),
+    onReady: () => {
+      options.log.info({ event: 'redis_ready', role });
+      onReady();
+    },
+  });
+}
+
+async function listen(server: Server, host: string, port: number): Promise<void> {
+  server.listen(port, host);
+  await once(server, 'listening');
+}
+
+async function close(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const closed = once(server, 'close');
+  server.close();
+  server.closeIdleConnections();
+  await closed;
+}

@@ -1,0 +1,222 @@
+import type { Redis } from 'ioredis';
+import type { Logger } from 'pino';
+import { type Document, FORMAT, readDocument, UnreadableDocument } from '../policy/documents.ts';
+import { buildSnapshot, type ConfigurationIdentity, type Snapshot } from '../policy/snapshot.ts';
+import { type Acknowledgement, acknowledge, withdraw } from '../store/acknowledgements.ts';
+import type { RedisClock } from '../store/clock.ts';
+import { type Head, readDocuments, readManifest } from '../store/configuration.ts';
+import { readKeySetState } from '../store/consumer-keys.ts';
+import { StoreError } from '../store/errors.ts';
+import type { Names } from '../store/names.ts';
+import type { KeyCache } from './key-cache.ts';
+
+export type LoaderOptions = {
+  readonly redis: Redis;
+  readonly names: Names;
+  readonly clock: RedisClock;
+  readonly keys: KeyCache;
+  readonly log: Logger;
+  /** Whose configuration this pod follows. */
+  readonly owner: string;
+  readonly pod: string;
+  readonly instance: string;
+};
+
+const HEARTBEAT_MILLIS = 2_000;
+
+/** Attempts at a head whose documents are gone before the next heartbeat tries again. */
+const ATTEMPTS = 3;
+
+/**
+ * Follows the published configuration: loads it aside, swaps it whole, acknowledges it. A configuration that is
+ * older, unreadable or somebody else's never replaces the one that is held.
+ */
+export class SnapshotLoader {
+  readonly #options: LoaderOptions;
+  #snapshot: Snapshot | undefined;
+  #documents: ReadonlyMap<string, Document> = new Map();
+  #sinceMicros: number | undefined;
+  #problem: string | undefined;
+  /** The manifest that could not be read: it is not tried again. */
+  #unreadable: string | undefined;
+  #lastAnnounced = '';
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> | undefined;
+  #isAskedAgain = false;
+  #isStopped = false;
+  #isReachable = false;
+
+  constructor(options: LoaderOptions) {
+    this.#options = options;
+  }
+
+  /** What is enforced; undefined until the first configuration was loaded. */
+  get snapshot(): Snapshot | undefined {
+    return this.#snapshot;
+  }
+
+  /** Why a newer configuration is not enforced, if so. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  get isRedisReachable(): boolean {
+    return this.#isReachable;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.refresh(), HEARTBEAT_MILLIS);
+    this.refresh();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    clearInterval(this.#timer);
+    await this.#running;
+    // Good manners only: the operator notices a silent pod by itself.
+    await withdraw(this.#options.redis, this.#options.names, this.#options.pod).catch(() => undefined);
+  }
+
+  /** Looks for a new configuration now, and acknowledges; joins a look that is under way, then looks once more. */
+  refresh(): void {
+    if (this.#isStopped) return;
+    if (this.#running !== undefined) {
+      this.#isAskedAgain = true;
+      return;
+    }
+    this.#running = this.#refreshUntilQuiet().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async #refreshUntilQuiet(): Promise<void> {
+    do {
+      this.#isAskedAgain = false;
+      try {
+        await this.#refreshOnce();
+        this.#noteReachable(true);
+      } catch (error) {
+        this.#noteReachable(false, error);
+      }
+    } while (this.#isAskedAgain && !this.#isStopped);
+  }
+
+  async #refreshOnce(): Promise<void> {
+    const { redis, names, keys } = this.#options;
+    const keySet = await readKeySetState(redis, names);
+    if (keySet?.isComplete) keys.follow(keySet.sequence);
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+      const head = await this.#beat();
+      if (!this.#wants(head)) return;
+      try {
+        await this.#follow(head);
+        await this.#beat();
+        return;
+      } catch (error) {
+        if (!(error instanceof StoreError && error.code === 'MISSING_DOCUMENT')) throw error;
+        // Head moved on and what we were reading expired, or data was lost: whichever it is, head says.
+        this.#problem = error.message;
+      }
+    }
+  }
+
+  async #beat(): Promise<Head | undefined> {
+    const { redis, names, clock, owner } = this.#options;
+    const acknowledgement = this.#acknowledgement();
+    const announced = JSON.stringify(acknowledgement);
+    const sentAt = clock.monotonicMillis();
+    const isNew = announced !== this.#lastAnnounced;
+    const { head, redisMicros } = await acknowledge(redis, names, owner, { acknowledgement, isNew });
+    clock.observe(redisMicros, sentAt);
+    this.#lastAnnounced = announced;
+    return head;
+  }
+
+  #acknowledgement(): Acknowledgement {
+    const { pod, instance, keys } = this.#options;
+    return {
+      pod,
+      instance,
+      ...(this.#snapshot === undefined ? {} : { identity: this.#snapshot.identity }),
+      ...(this.#sinceMicros === undefined ? {} : { sinceMicros: this.#sinceMicros }),
+      formats: [FORMAT],
+      keySequence: keys.sequence,
+      ...(this.#problem === undefined ? {} : { problem: this.#problem }),
+    };
+  }
+
+  #wants(head: Head | undefined): head is Head {
+    if (head === undefined) return false;
+    if (head.owner !== this.#options.owner) {
+      this.#complain(
+        'RedisOwnedByOther',
+        `this Redis is configured by "${head.owner}", not by "${this.#options.owner}"`,
+      );
+      return false;
+    }
+    if (head.manifest === this.#unreadable) return false;
+    this.#problem = undefined;
+    return isNewer(head, this.#snapshot?.identity);
+  }
+
+  async #follow(head: Head): Promise<void> {
+    const { owner: _owner, ...identity } = head;
+    if (this.#snapshot?.identity.manifest === head.manifest) {
+      this.#snapshot = { ...this.#snapshot, identity };
+      return;
+    }
+    try {
+      await this.#load(identity);
+    } catch (error) {
+      if (!(error instanceof UnreadableDocument)) throw error;
+      this.#unreadable = head.manifest;
+      this.#complain('UnreadableDocument', `revision ${head.revision} cannot be read: ${error.message}`);
+    }
+  }
+
+  async #load(identity: ConfigurationIdentity): Promise<void> {
+    const { redis, names, clock, log } = this.#options;
+    const { entries } = await readManifest(redis, names, identity.manifest);
+    const wanted = [...new Set([...entries.values()].map((entry) => entry.document))];
+    const missing = wanted.filter((name) => !this.#documents.has(name));
+    const texts = await readDocuments(redis, names, missing);
+    const documents = new Map<string, Document>();
+    for (const name of wanted) {
+      const document = this.#documents.get(name) ?? readDocument(texts.get(name) ?? '');
+      documents.set(name, document);
+    }
+    this.#snapshot = buildSnapshot(identity, documents.values());
+    this.#documents = documents;
+    this.#sinceMicros = clock.nowMicros();
+    this.#problem = undefined;
+    log.info({
+      event: 'snapshot_loaded',
+      revision: identity.revision,
+      documents: documents.size,
+      fetched: missing.length,
+    });
+  }
+
+  #complain(event: string, problem: string): void {
+    if (this.#problem === problem) return;
+    this.#problem = problem;
+    this.#options.log.error({ event: 'snapshot_refused', reason: event }, problem);
+  }
+
+  #noteReachable(isReachable: boolean, error?: unknown): void {
+    const wasReachable = this.#isReachable;
+    this.#isReachable = isReachable;
+    // A lost connection is logged where it is lost.
+    if (isReachable || !wasReachable || (error instanceof StoreError && error.code === 'UNAVAILABLE')) return;
+    this.#options.log.warn(
+      { event: 'configuration_unreachable', err: error },
+      'the configuration cannot be read; what was loaded stays in force',
+    );
+  }
+}
+
+/** Inside one incarnation only forward; another incarnation is another history of Redis' data. */
+export function isNewer(head: ConfigurationIdentity, held: ConfigurationIdentity | undefined): boolean {
+  if (held === undefined || head.incarnation !== held.incarnation) return true;
+  return head.epoch > held.epoch || (head.epoch === held.epoch && head.revision > held.revision);
+}

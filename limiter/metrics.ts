@@ -1,0 +1,119 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Decision } from '../policy/decision.ts';
+
+/** Series of one metric; further label values are counted under OTHER. */
+const MAX_SERIES = 10_000;
+const OTHER = 'other';
+
+/** What a scrape asks of the limiter. */
+export type LimiterState = {
+  readonly revision: () => number;
+  readonly isReady: () => boolean;
+  readonly isRedisReachable: () => boolean;
+  readonly inFlight: () => number;
+};
+
+/** Counts on the hot path are plain numbers; they become series when they are scraped. */
+class Tally {
+  readonly #counts = new Map<string, { labels: Record<string, string>; value: number }>();
+
+  add(key: string, labels: () => Record<string, string>): void {
+    const known = this.#counts.get(key);
+    if (known !== undefined) {
+      known.value += 1;
+      return;
+    }
+    if (this.#counts.size < MAX_SERIES) {
+      this.#counts.set(key, { labels: labels(), value: 1 });
+      return;
+    }
+    const other = Object.fromEntries(Object.keys(labels()).map((name) => [name, OTHER]));
+    this.add(OTHER, () => other);
+  }
+
+  publish(counter: Counter): void {
+    counter.reset();
+    for (const { labels, value } of this.#counts.values()) counter.inc(labels, value);
+  }
+}
+
+/** Everything that the limiter exports to Prometheus. Labels come from resources and code, never from requests. */
+export class LimiterMetrics {
+  readonly registry = new Registry();
+  readonly #decisions = new Tally();
+  readonly #missing = new Tally();
+  readonly #storeErrors = new Tally();
+  readonly #duration: Histogram;
+
+  constructor(state: LimiterState) {
+    collectDefaultMetrics({ register: this.registry });
+    const registers = [this.registry];
+    this.#counter(
+      'sluice_decisions_total',
+      'Decisions by outcome.',
+      ['domain', 'policy', 'action', 'reason'],
+      this.#decisions,
+    );
+    this.#counter(
+      'sluice_rule_input_missing_total',
+      'Requests to which a rule did not apply because they lack what it matches or counts by.',
+      ['policy', 'rule', 'input'],
+      this.#missing,
+    );
+    this.#counter(
+      'sluice_store_errors_total',
+      'Requests that could not be decided as written, by cause.',
+      ['code'],
+      this.#storeErrors,
+    );
+    this.#duration = new Histogram({
+      name: 'sluice_decision_duration_seconds',
+      help: 'Time from a parsed request to its decision.',
+      buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05],
+      registers,
+    });
+    gauge(
+      registers,
+      'sluice_snapshot_revision',
+      'Revision of the configuration that is enforced; 0 = none.',
+      state.revision,
+    );
+    gauge(registers, 'sluice_ready', 'Whether a configuration is enforced.', () => Number(state.isReady()));
+    gauge(registers, 'sluice_redis_reachable', 'Whether the last heartbeat reached Redis.', () =>
+      Number(state.isRedisReachable()),
+    );
+    gauge(registers, 'sluice_decisions_in_flight', 'Decisions that wait for Redis.', state.inFlight);
+  }
+
+  countDecision(domain: string, decision: Decision): void {
+    const policy = decision.reported?.policy ?? '';
+    const { action, reason } = decision;
+    this.#decisions.add(`${domain} ${policy} ${action} ${reason}`, () => ({ domain, policy, action, reason }));
+  }
+
+  countMissingInput(policy: string, rule: string, input: string): void {
+    this.#missing.add(`${policy} ${rule} ${input}`, () => ({ policy, rule, input }));
+  }
+
+  countStoreError(code: string): void {
+    this.#storeErrors.add(code, () => ({ code }));
+  }
+
+  observeDuration(seconds: number): void {
+    this.#duration.observe(seconds);
+  }
+
+  #counter(name: string, help: string, labelNames: string[], tally: Tally): void {
+    const counter: Counter = new Counter({
+      name,
+      help,
+      labelNames,
+      registers: [this.registry],
+      collect: () => tally.publish(counter),
+    });
+  }
+}
+
+function gauge(registers: Registry[], name: string, help: string, read: () => number): void {
+  const metric: Gauge = new Gauge({ name, help, registers, collect: () => metric.set(read()) });
+}

@@ -1,0 +1,131 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Logger } from 'pino';
+import type { RawResource } from '../../policy/resource.ts';
+import { allKinds, type ResourceKind, resourceKinds } from '../../policy/schema/kinds.ts';
+import { GROUP, VERSION } from '../../policy/schema/to-crd.ts';
+import type { ResourceSource, SourceChange } from '../source.ts';
+import { type ApiClient, ApiError } from './api-client.ts';
+import { type KubernetesObject, parseObject } from './objects.ts';
+import { Reflector, type ReflectorTimes } from './reflector.ts';
+
+export type ClusterSourceOptions = {
+  readonly client: ApiClient;
+  readonly log: Logger;
+  readonly times?: Partial<ReflectorTimes>;
+};
+
+const FIELD_MANAGER = 'sluice-operator';
+const API = `/apis/${GROUP}/${VERSION}`;
+
+/** All resources of a cluster: one reflector for each kind, status by server-side apply. */
+export class ClusterSource implements ResourceSource {
+  readonly #client: ApiClient;
+  readonly #objects = new Map<ResourceKind, Map<string, RawResource>>(allKinds.map((kind) => [kind, new Map()]));
+  readonly #reflectors: readonly Reflector[];
+  #notify: (change: SourceChange) => void = () => undefined;
+
+  constructor(options: ClusterSourceOptions) {
+    this.#client = options.client;
+    this.#reflectors = allKinds.map(
+      (kind) =>
+        new Reflector(
+          options.client,
+          `${API}/${resourceKinds[kind].plural}`,
+          {
+            onList: (objects) => this.#replace(kind, objects),
+            onChange: (object) => this.#put(kind, object),
+            onDelete: (object) => this.#remove(kind, object),
+          },
+          options,
+        ),
+    );
+  }
+
+  start(onChange: (change: SourceChange) => void): void {
+    this.#notify = onChange;
+    for (const reflector of this.#reflectors) reflector.start();
+  }
+
+  async stop(): Promise<void> {
+    this.#notify = () => undefined;
+    await Promise.all(this.#reflectors.map((reflector) => reflector.stop()));
+  }
+
+  hasSynced(): boolean {
+    return this.#reflectors.every((reflector) => reflector.hasSynced);
+  }
+
+  list(kind: ResourceKind): readonly RawResource[] {
+    return [...this.#of(kind).values()];
+  }
+
+  async writeStatus(resource: RawResource, status: unknown): Promise<void> {
+    const { namespace, name, uid } = resource.metadata;
+    const scope = namespace === '' ? '' : `/namespaces/${encodeURIComponent(namespace)}`;
+    try {
+      const written = await this.#client.call(
+        `${API}${scope}/${resourceKinds[resource.kind].plural}/${encodeURIComponent(name)}/status`,
+        {
+          method: 'PATCH',
+          query: { fieldManager: FIELD_MANAGER, force: 'true' },
+          contentType: 'application/apply-patch+yaml',
+          // The uid keeps the status of a deleted object from reaching another one of the same name.
+          body: {
+            apiVersion: `${GROUP}/${VERSION}`,
+            kind: resource.kind,
+            metadata: { name, uid, ...(namespace === '' ? {} : { namespace }) },
+            status,
+          },
+        },
+      );
+      const known = this.#of(resource.kind).get(keyOf(resource.metadata));
+      const answered = toRaw(resource.kind, parseObject(written));
+      if (known === resource) this.#of(resource.kind).set(keyOf(resource.metadata), answered);
+    } catch (error) {
+      // Deleted, or made anew, since it was read: the watch tells, and there is nothing left to say.
+      if (error instanceof ApiError && (error.status === 404 || error.status === 409)) return;
+      throw error;
+    }
+  }
+
+  #of(kind: ResourceKind): Map<string, RawResource> {
+    const objects = this.#objects.get(kind);
+    if (objects === undefined) throw new RangeError(`unknown kind ${kind}`);
+    return objects;
+  }
+
+  #replace(kind: ResourceKind, objects: readonly KubernetesObject[]): void {
+    const known = this.#of(kind);
+    known.clear();
+    for (const object of objects) known.set(keyOf(object.metadata), toRaw(kind, object));
+    // Asynchronously: until the list was delivered, the reflector does not count as synced.
+    queueMicrotask(() => this.#notify('spec'));
+  }
+
+  #put(kind: ResourceKind, object: KubernetesObject): void {
+    const key = keyOf(object.metadata);
+    const before = this.#of(kind).get(key);
+    const now = toRaw(kind, object);
+    this.#of(kind).set(key, now);
+    const isSameSpec =
+      before?.metadata.uid === now.metadata.uid && before.metadata.generation === now.metadata.generation;
+    if (!isSameSpec) this.#notify('spec');
+    else if (!isDeepStrictEqual(before.status, now.status)) this.#notify('status');
+  }
+
+  #remove(kind: ResourceKind, object: KubernetesObject): void {
+    if (this.#of(kind).delete(keyOf(object.metadata))) this.#notify('spec');
+  }
+}
+
+const keyOf = ({ namespace, name }: { namespace: string; name: string }): string => `${namespace}/${name}`;
+
+function toRaw(kind: ResourceKind, object: KubernetesObject): RawResource {
+  const { namespace, name, uid, generation, creationTimestamp } = object.metadata;
+  return {
+    kind,
+    metadata: { namespace, name, uid, generation, creationTimestamp },
+    spec: object.spec,
+    status: object.status,
+  };
+}

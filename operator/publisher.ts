@@ -1,0 +1,211 @@
+import { randomUUID } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import { type ManifestEntry, type StoredDocument, UnreadableDocument } from '../policy/documents.ts';
+import { buildManifest } from '../policy/manifest.ts';
+import type { ConfigurationIdentity } from '../policy/snapshot.ts';
+import { listPods } from '../store/acknowledgements.ts';
+import { type Head, publish, readDocuments, readHead, readManifest, writeDocuments } from '../store/configuration.ts';
+import { StoreError } from '../store/errors.ts';
+import type { Names } from '../store/names.ts';
+
+/** What head refers to, as this operator read or wrote it. */
+export type Published = {
+  readonly identity: ConfigurationIdentity;
+  readonly entries: ReadonlyMap<string, ManifestEntry>;
+  /** Names of all documents that the manifest needs, index and shards included. */
+  readonly references: ReadonlySet<string>;
+  /** Texts of documents of objects, as far as this process has seen them. */
+  readonly documents: ReadonlyMap<string, StoredDocument>;
+};
+
+export type PublishOutcome = { readonly published: Published; readonly isNew: boolean };
+
+const NOTHING: ReadonlyMap<string, ManifestEntry> = new Map();
+const REMEMBERED = 256;
+
+/** Moves head, fenced by the epoch of this operator, and remembers what it published. */
+export class Publisher {
+  readonly #redis: Redis;
+  readonly #names: Names;
+  readonly #owner: string;
+  #epoch: number | undefined;
+  #published: Published | undefined;
+  #highestRevision = 0;
+  /** Manifests by the revision that published them, so that an acknowledgement can be told from a stray one. */
+  readonly #history = new Map<string, string>();
+
+  constructor(redis: Redis, names: Names, owner: string) {
+    this.#redis = redis;
+    this.#names = names;
+    this.#owner = owner;
+  }
+
+  get published(): Published | undefined {
+    return this.#published;
+  }
+
+  get epoch(): number {
+    return this.#epoch ?? 0;
+  }
+
+  /** Whether head is not what this operator published last: Redis lost data, failed over, or somebody else wrote. */
+  async isDisplaced(): Promise<boolean> {
+    const head = await readHead(this.#redis, this.#names);
+    return head === undefined || this.#published === undefined || keyOf(head) !== keyOf(this.#published.identity);
+  }
+
+  /** Whether this is a configuration that this operator knows to have published, or to have found. */
+  knows(identity: ConfigurationIdentity): boolean {
+    return this.#history.get(keyOf(identity)) === identity.manifest;
+  }
+
+  /**
+   * What is in force, read from Redis if it is not what this operator last saw. Objects that are not valid any more
+   * keep what is in force, so this comes before anything is computed. Throws StoreError.
+   */
+  async readInForce(): Promise<ReadonlyMap<string, ManifestEntry>> {
+    const head = await readHead(this.#redis, this.#names);
+    if (head !== undefined && head.owner !== this.#owner) {
+      throw new StoreError('OWNED_BY_OTHER', `this Redis is configured by "${head.owner}", not by "${this.#owner}"`);
+    }
+    // What this process knows is newer than what a fail-over or a flush left behind.
+    if (this.#published !== undefined) return this.#published.entries;
+    if (head === undefined) return NOTHING;
+    const { entries, parts } = await readManifest(this.#redis, this.#names, head.manifest);
+    const references = new Set([...parts, ...[...entries.values()].map((entry) => entry.document)]);
+    this.#remember({ identity: identityOf(head), entries, references, documents: new Map() });
+    return entries;
+  }
+
+  /**
+   * Puts the entries in force, unless head already says exactly that. Documents of entries that are kept from before
+   * need not be given: they are remembered, or in Redis. One that is in neither place is lost, and its entry with it.
+   * Throws StoreError.
+   */
+  async publish(
+    entries: ReadonlyMap<string, ManifestEntry>,
+    compiled: ReadonlyMap<string, StoredDocument>,
+  ): Promise<PublishOutcome> {
+    const { wanted, documents } = await this.#withKept(entries, compiled);
+    const head = await readHead(this.#redis, this.#names);
+    const isOurs = this.#epoch !== undefined && head !== undefined && head.epoch === this.#epoch;
+    const isKnown = isOurs && this.#published !== undefined && keyOf(head) === keyOf(this.#published.identity);
+    const changed =
+      [...wanted.values()].some((entry) => entry.revision === 0) || wanted.size !== this.#published?.entries.size;
+    if (isKnown && !changed && this.#published !== undefined) return { published: this.#published, isNew: false };
+    return { published: await this.#move(head, wanted, documents), isNew: true };
+  }
+
+  /** The next identity is above head, every acknowledgement and this operator's memory, whichever of them was lost. */
+  async #nextIdentity(head: Head | undefined): Promise<Omit<ConfigurationIdentity, 'manifest'>> {
+    const { pods } = await listPods(this.#redis, this.#names);
+    const known = [
+      head,
+      this.#published?.identity,
+      ...pods.map(({ acknowledgement }) => acknowledgement.identity),
+    ].filter((identity) => identity !== undefined);
+    const highest = Math.max(this.#highestRevision, 0, ...known.map((identity) => identity.revision));
+    this.#epoch ??= Math.max(0, ...known.map((identity) => identity.epoch)) + 1;
+    return { incarnation: head?.incarnation ?? randomUUID(), epoch: this.#epoch, revision: highest + 1 };
+  }
+
+  async #move(
+    head: Head | undefined,
+    wanted: ReadonlyMap<string, ManifestEntry>,
+    documents: ReadonlyMap<string, StoredDocument>,
+  ): Promise<Published> {
+    const next = await this.#nextIdentity(head);
+    const entries = new Map(
+      [...wanted].map(([id, entry]) => [id, entry.revision === 0 ? { ...entry, revision: next.revision } : entry]),
+    );
+    const manifest = buildManifest(entries.values());
+    const identity = { ...next, manifest: manifest.index.name };
+    const parts = [manifest.index, ...manifest.shards];
+    const references = new Set([
+      ...parts.map((part) => part.name),
+      ...[...entries.values()].map((entry) => entry.document),
+    ]);
+    const before = await this.#referencesOf(head);
+    const isThere = (name: string): boolean => before.isTrusted && before.names.has(name);
+    await writeDocuments(
+      this.#redis,
+      this.#names,
+      [...parts, ...documents.values()].filter(({ name }) => !isThere(name)),
+    );
+    await publish(this.#redis, this.#names, {
+      owner: this.#owner,
+      seen: head,
+      next: identity,
+      becoming: [...references].filter((name) => !isThere(name)),
+      leaving: [...before.names].filter((name) => !references.has(name)),
+    });
+    return this.#remember({ identity, entries, references, documents });
+  }
+
+  /** The texts of kept entries' documents; entries whose document is lost are left out. */
+  async #withKept(
+    entries: ReadonlyMap<string, ManifestEntry>,
+    compiled: ReadonlyMap<string, StoredDocument>,
+  ): Promise<{ wanted: ReadonlyMap<string, ManifestEntry>; documents: ReadonlyMap<string, StoredDocument> }> {
+    const wanted = new Map(entries);
+    const documents = new Map(compiled);
+    for (const [id, { document }] of entries) {
+      if (documents.has(document)) continue;
+      const known = this.#published?.documents.get(document) ?? (await this.#read(document));
+      if (known === undefined) wanted.delete(id);
+      else documents.set(document, known);
+    }
+    return { wanted, documents };
+  }
+
+  async #read(name: string): Promise<StoredDocument | undefined> {
+    try {
+      const text = (await readDocuments(this.#redis, this.#names, [name])).get(name);
+      return text === undefined ? undefined : { name, text };
+    } catch (error) {
+      if (error instanceof StoreError && error.code === 'MISSING_DOCUMENT') return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * What head refers to. If it is not what this process remembers, after a fail-over or a restart, then none of it is
+   * trusted to be there: every document is written and checked again.
+   */
+  async #referencesOf(head: Head | undefined): Promise<{ names: ReadonlySet<string>; isTrusted: boolean }> {
+    if (head === undefined) return { names: new Set(), isTrusted: false };
+    if (this.#published !== undefined && keyOf(this.#published.identity) === keyOf(head)) {
+      return { names: this.#published.references, isTrusted: this.#epoch === head.epoch };
+    }
+    try {
+      const { entries, parts } = await readManifest(this.#redis, this.#names, head.manifest);
+      return { names: new Set([...parts, ...[...entries.values()].map((entry) => entry.document)]), isTrusted: false };
+    } catch (error) {
+      // It cannot be read, so nobody can load it: its documents have no time to live and stay, which harms nobody.
+      if (error instanceof UnreadableDocument || (error instanceof StoreError && error.code === 'MISSING_DOCUMENT')) {
+        return { names: new Set(), isTrusted: false };
+      }
+      throw error;
+    }
+  }
+
+  #remember(published: Published): Published {
+    const { identity } = published;
+    this.#published = published;
+    this.#highestRevision = Math.max(this.#highestRevision, identity.revision);
+    this.#history.set(keyOf(identity), identity.manifest);
+    const [oldest] = this.#history.keys();
+    if (this.#history.size > REMEMBERED && oldest !== undefined) this.#history.delete(oldest);
+    return published;
+  }
+}
+
+const keyOf = ({ incarnation, epoch, revision }: ConfigurationIdentity): string =>
+  `${incarnation}/${epoch}/${revision}`;
+
+const identityOf = ({ incarnation, epoch, revision, manifest }: Head): ConfigurationIdentity => ({
+  incarnation,
+  epoch,
+  revision,
+  manifest,
+});

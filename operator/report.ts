@@ -1,0 +1,189 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { ManifestEntry } from '../policy/documents.ts';
+import { readDocument } from '../policy/documents.ts';
+import { coversDomain, isActive } from '../policy/health.ts';
+import { domainOf, idOf, type Problem, type RawResource } from '../policy/resource.ts';
+import type { Condition, PodCounts } from '../policy/schema/fields.ts';
+import type { PodReport } from '../store/acknowledgements.ts';
+import { STALE_AFTER_MICROS } from '../store/acknowledgements.ts';
+import type { Desired } from './desired.ts';
+import type { WrittenConsumer } from './key-set.ts';
+import type { Published, Publisher } from './publisher.ts';
+import { type Conditions, conditionsFor, type LaggingPod, MAX_PROBLEMS } from './status.ts';
+
+/** Everything that statuses are made from, at one moment. */
+export type World = {
+  readonly desired: Desired;
+  readonly published: Published | undefined;
+  readonly knows: Publisher['knows'];
+  readonly consumers: ReadonlyMap<string, WrittenConsumer>;
+  /** Undefined = Redis could not be asked. */
+  readonly pods: readonly PodReport[] | undefined;
+  readonly isOverdue: boolean;
+  /** Time of Redis, microseconds. */
+  readonly nowMicros: number;
+  /** Time for people, RFC 3339. */
+  readonly now: string;
+};
+
+/** What is in force of one object, and whether a pod has it. */
+type Active = {
+  readonly generation: number;
+  readonly revision: number;
+  readonly isHeldBy: (pod: PodReport) => boolean;
+};
+
+/** The pods that can answer requests: heard of lately, and with a configuration. */
+export function readyPods(pods: readonly PodReport[], nowMicros: number): PodReport[] {
+  return pods.filter(
+    ({ acknowledgement, heartbeatMicros }) =>
+      acknowledgement.identity !== undefined && nowMicros - heartbeatMicros <= STALE_AFTER_MICROS,
+  );
+}
+
+/** The status that an object should have; undefined if it has it already. */
+export function statusOf(raw: RawResource, world: World): unknown {
+  const problems = world.desired.problems.get(idOf(raw)) ?? [];
+  const active = activeOf(raw, world);
+  const ready = world.pods === undefined ? [] : readyPods(world.pods, world.nowMicros);
+  const previous = parsePrevious(raw.status);
+  const { conditions, pods } = conditionsFor(
+    {
+      generation: raw.metadata.generation,
+      problems,
+      activeGeneration: active?.generation ?? 0,
+      revision: active?.revision ?? 0,
+      readyPods: ready.length,
+      laggingPods: active === undefined ? [] : ready.filter((pod) => !active.isHeldBy(pod)).map(toLagging),
+      isOverdue: world.isOverdue,
+      isStoreReachable: world.pods !== undefined,
+    },
+    previous,
+    world.now,
+  );
+  const status = {
+    observedGeneration: raw.metadata.generation,
+    ...details(raw, world, { active, pods }),
+    ...(problems.length === 0 ? {} : { problems: problems.slice(0, MAX_PROBLEMS).map(bounded) }),
+    conditions,
+  };
+  return isDeepStrictEqual(comparable(status), comparable(raw.status)) ? undefined : status;
+}
+
+function activeOf(raw: RawResource, world: World): Active | undefined {
+  if (raw.kind === 'Consumer') {
+    const written = world.consumers.get(idOf(raw));
+    if (written === undefined) return undefined;
+    return {
+      generation: written.generation,
+      revision: 0,
+      isHeldBy: ({ acknowledgement }) => acknowledgement.keySequence >= written.sequence,
+    };
+  }
+  const entry = entryOf(raw, world);
+  if (entry === undefined) return undefined;
+  return { generation: entry.generation, revision: entry.revision, isHeldBy: (pod) => holds(pod, entry, world) };
+}
+
+function entryOf(raw: RawResource, world: World): ManifestEntry | undefined {
+  const entry = world.published?.entries.get(idOf(raw));
+  return entry?.uid === raw.metadata.uid ? entry : undefined;
+}
+
+/**
+ * A pod enforces an entry if it holds the very manifest that is published, or one that this operator knows to have
+ * published at or after the revision that brought the entry.
+ */
+function holds({ acknowledgement }: PodReport, entry: ManifestEntry, world: World): boolean {
+  const held = acknowledgement.identity;
+  const current = world.published?.identity;
+  if (held === undefined || current === undefined) return false;
+  if (held.manifest === current.manifest) return true;
+  return held.incarnation === current.incarnation && held.revision >= entry.revision && world.knows(held);
+}
+
+function toLagging({ acknowledgement }: PodReport): LaggingPod {
+  return { pod: acknowledgement.pod, problem: acknowledgement.problem };
+}
+
+/** What one kind's status says besides conditions. */
+function details(raw: RawResource, world: World, known: { active: Active | undefined; pods: PodCounts }): object {
+  const inForce = {
+    activeGeneration: known.active?.generation ?? 0,
+    revision: known.active?.revision ?? 0,
+    pods: known.pods,
+  };
+  switch (raw.kind) {
+    case 'RateLimitPolicy':
+      return inForce;
+    case 'SystemHealth':
+      return { ...inForce, ...healthDetails(raw, world) };
+    case 'Consumer':
+      return {};
+  }
+}
+
+function healthDetails(raw: RawResource, world: World): object {
+  const document = documentOf(raw, world);
+  const isDegraded = document !== undefined && isActive(document, world.nowMicros);
+  const effectiveMode = isDegraded ? 'DEGRADED' : 'NORMAL';
+  const before = isRecord(raw.status) ? raw.status : {};
+  const since =
+    before['effectiveMode'] === effectiveMode && typeof before['since'] === 'string' ? before['since'] : world.now;
+  const affected = isDegraded
+    ? world.desired.policies.filter(
+        (policy) =>
+          coversDomain(document, domainOf(policy)) &&
+          (document.tiers === undefined || policy.spec.tiers?.some((tier) => document.tiers?.includes(tier.name))),
+      )
+    : [];
+  return { effectiveMode, since, affectedPolicies: affected.length };
+}
+
+/** When the status of a health object changes by itself, by the time of Redis. */
+export function expiryOf(raw: RawResource, world: World): number | undefined {
+  const document = raw.kind === 'SystemHealth' ? documentOf(raw, world) : undefined;
+  return document !== undefined && isActive(document, world.nowMicros) ? document.expiresAtMicros : undefined;
+}
+
+function documentOf(raw: RawResource, world: World) {
+  const entry = entryOf(raw, world);
+  const stored = entry === undefined ? undefined : world.published?.documents.get(entry.document);
+  const document = stored === undefined ? undefined : readDocument(stored.text);
+  return document?.kind === 'SystemHealth' ? document : undefined;
+}
+
+/** The schema of the status bounds its texts. */
+function bounded(problem: Problem): Problem {
+  return {
+    path: problem.path.slice(0, 1024),
+    reason: problem.reason.slice(0, 128),
+    message: problem.message.slice(0, 2048),
+  };
+}
+
+function parsePrevious(status: unknown): Conditions | undefined {
+  if (!isRecord(status) || !Array.isArray(status['conditions'])) return undefined;
+  const pods = isRecord(status['pods']) ? status['pods'] : {};
+  return {
+    conditions: status['conditions'].filter(isCondition),
+    pods: { ready: Number(pods['ready'] ?? 0), acknowledged: Number(pods['acknowledged'] ?? 0) },
+  };
+}
+
+function isCondition(value: unknown): value is Condition {
+  return isRecord(value) && typeof value['type'] === 'string' && typeof value['lastTransitionTime'] === 'string';
+}
+
+/** Conditions are a map; their order in the list says nothing. */
+function comparable(status: unknown): unknown {
+  if (!isRecord(status) || !Array.isArray(status['conditions'])) return status;
+  const conditions = status['conditions']
+    .filter(isCondition)
+    .toSorted((one, other) => (one.type < other.type ? -1 : 1));
+  return { ...status, conditions };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,128 @@
+import type { Condition, PodCounts, Problem } from '../policy/schema/fields.ts';
+
+/** What is known of one object, gathered from its validation, from Redis and from acknowledgements. */
+export type StatusFacts = {
+  readonly generation: number;
+  readonly problems: readonly Problem[];
+  /** The generation in force, 0 if none is, and the revision that brought it. */
+  readonly activeGeneration: number;
+  readonly revision: number;
+  /** Ready pods, and those of them that do not acknowledge the active generation. */
+  readonly readyPods: number;
+  readonly laggingPods: readonly LaggingPod[];
+  /** Whether the pods have had time enough: whoever is behind then is lagging, not propagating. */
+  readonly isOverdue: boolean;
+  readonly isStoreReachable: boolean;
+};
+
+export type LaggingPod = { readonly pod: string; readonly problem: string | undefined };
+
+/** The reasons of conditions; part of the API. */
+export type StatusReason =
+  | 'Accepted'
+  | 'Invalid'
+  | 'Enforced'
+  | 'Propagating'
+  | 'PodsLagging'
+  | 'NoPods'
+  | 'NotPublished'
+  | 'RedisUnavailable'
+  | 'LastGoodActive'
+  | 'NothingActive';
+
+export type Conditions = { readonly conditions: readonly Condition[]; readonly pods: PodCounts };
+
+type Verdict = { readonly status: Condition['status']; readonly reason: StatusReason; readonly message: string };
+
+const SHOWN_PROBLEMS = 3;
+const SHOWN_PODS = 5;
+export const MAX_PROBLEMS = 32;
+
+/**
+ * The conditions of an object, and how many pods they speak of. `previous` gives the times of what did not change;
+ * `now` is an RFC 3339 time.
+ */
+export function conditionsFor(facts: StatusFacts, previous: Conditions | undefined, now: string): Conditions {
+  const accepted = judgeAccepted(facts);
+  const enforced = judgeEnforced(facts);
+  const ready = judgeReady(accepted, enforced);
+  const verdicts: [string, Verdict][] = [
+    ['Accepted', accepted],
+    ['Enforced', enforced],
+    ['Ready', ready],
+  ];
+  if (accepted.status === 'False') verdicts.push(['Stalled', { ...accepted, status: 'True' }]);
+  else if (ready.status !== 'True') verdicts.push(['Reconciling', { ...ready, status: 'True' }]);
+  const conditions = verdicts.map(([type, verdict]) => toCondition(type, verdict, facts.generation, { previous, now }));
+  const before = previous?.conditions.find((condition) => condition.type === 'Enforced');
+  const isSame = before !== undefined && before.status === enforced.status && before.reason === enforced.reason;
+  // Scaling alone is no news: only a change of what is enforced, or of who is behind, is written.
+  const isCountStable = isSame && before.observedGeneration === facts.generation && enforced.reason !== 'PodsLagging';
+  const isKept = isCountStable || !facts.isStoreReachable;
+  return { conditions, pods: isKept && previous !== undefined ? previous.pods : countsOf(facts) };
+}
+
+function countsOf(facts: StatusFacts): PodCounts {
+  return { ready: facts.readyPods, acknowledged: facts.readyPods - facts.laggingPods.length };
+}
+
+function judgeAccepted({ problems }: StatusFacts): Verdict {
+  if (problems.length === 0) return { status: 'True', reason: 'Accepted', message: 'the spec is valid' };
+  const shown = problems.slice(0, SHOWN_PROBLEMS).map((problem) => `${problem.path}: ${problem.message}`);
+  const more = problems.length > SHOWN_PROBLEMS ? [`and ${problems.length - SHOWN_PROBLEMS} more`] : [];
+  return { status: 'False', reason: 'Invalid', message: [...shown, ...more].join('; ') };
+}
+
+function judgeEnforced(facts: StatusFacts): Verdict {
+  if (facts.problems.length > 0) {
+    return facts.activeGeneration > 0
+      ? { status: 'False', reason: 'LastGoodActive', message: `generation ${facts.activeGeneration} stays in force` }
+      : { status: 'False', reason: 'NothingActive', message: 'no generation of this object is in force' };
+  }
+  if (!facts.isStoreReachable) {
+    return {
+      status: 'Unknown',
+      reason: 'RedisUnavailable',
+      message: 'the operator cannot reach Redis, so nothing is known of the pods',
+    };
+  }
+  if (facts.activeGeneration !== facts.generation) {
+    return { status: 'False', reason: 'NotPublished', message: `generation ${facts.generation} is not published yet` };
+  }
+  return judgePods(facts);
+}
+
+function judgePods({ readyPods, laggingPods, isOverdue }: StatusFacts): Verdict {
+  if (readyPods === 0) return { status: 'False', reason: 'NoPods', message: 'no limiter pod is ready' };
+  if (laggingPods.length === 0) {
+    return { status: 'True', reason: 'Enforced', message: 'every ready limiter pod acknowledged it' };
+  }
+  if (!isOverdue) return { status: 'False', reason: 'Propagating', message: 'limiter pods are loading it' };
+  const shown = laggingPods
+    .toSorted((one, other) => (one.pod < other.pod ? -1 : 1))
+    .slice(0, SHOWN_PODS)
+    .map(({ pod, problem }) => (problem === undefined ? pod : `${pod} (${problem})`));
+  const more = laggingPods.length > SHOWN_PODS ? ` and ${laggingPods.length - SHOWN_PODS} more` : '';
+  return { status: 'False', reason: 'PodsLagging', message: `not acknowledged by ${shown.join(', ')}${more}` };
+}
+
+function judgeReady(accepted: Verdict, enforced: Verdict): Verdict {
+  return accepted.status === 'False' ? accepted : enforced;
+}
+
+function toCondition(
+  type: string,
+  verdict: Verdict,
+  generation: number,
+  { previous, now }: { previous: Conditions | undefined; now: string },
+): Condition {
+  const before = previous?.conditions.find((condition) => condition.type === type);
+  return {
+    type,
+    status: verdict.status,
+    observedGeneration: generation,
+    lastTransitionTime: before?.status === verdict.status ? before.lastTransitionTime : now,
+    reason: verdict.reason,
+    message: verdict.message,
+  };
+}

@@ -1,0 +1,79 @@
+import type { Logger } from 'pino';
+
+export type WorkQueueOptions = {
+  /** Does the work of one key; a rejection is tried again later. */
+  readonly work: (key: string) => Promise<void>;
+  readonly onError: (key: string, error: unknown, retryMillis: number) => void;
+  readonly log: Logger;
+  readonly random?: () => number;
+};
+
+const FIRST_RETRY_MILLIS = 50;
+const LONGEST_RETRY_MILLIS = 30_000;
+
+/**
+ * A queue of keys: a key that is queued is not queued again, a key in work is done once more afterwards, and only one
+ * is in work at a time. Failures are repeated with back-off, doubled from 50 ms to 30 s, with jitter.
+ */
+export class WorkQueue {
+  readonly #options: WorkQueueOptions;
+  readonly #due = new Map<string, NodeJS.Timeout>();
+  readonly #ready = new Set<string>();
+  readonly #failures = new Map<string, number>();
+  #running: Promise<void> | undefined;
+  #isStopped = false;
+
+  constructor(options: WorkQueueOptions) {
+    this.#options = options;
+  }
+
+  /** Queues a key after a delay; an earlier time that is already set stays. */
+  add(key: string, delayMillis = 0): void {
+    if (this.#isStopped || this.#ready.has(key) || this.#due.has(key)) return;
+    const timer = setTimeout(() => {
+      this.#due.delete(key);
+      this.#ready.add(key);
+      this.#drain();
+    }, delayMillis);
+    this.#due.set(key, timer);
+  }
+
+  /** Lets the work under way finish and takes up no other. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    for (const timer of this.#due.values()) clearTimeout(timer);
+    this.#due.clear();
+    this.#ready.clear();
+    await this.#running;
+  }
+
+  #drain(): void {
+    this.#running ??= this.#workOff().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async #workOff(): Promise<void> {
+    for (;;) {
+      const [key] = this.#ready;
+      if (key === undefined || this.#isStopped) return;
+      this.#ready.delete(key);
+      try {
+        await this.#options.work(key);
+        this.#failures.delete(key);
+      } catch (error) {
+        this.#retry(key, error);
+      }
+    }
+  }
+
+  #retry(key: string, error: unknown): void {
+    const failures = this.#failures.get(key) ?? 0;
+    this.#failures.set(key, failures + 1);
+    const random = this.#options.random ?? Math.random;
+    const delay =
+      Math.min(FIRST_RETRY_MILLIS * 2 ** Math.min(failures, 20), LONGEST_RETRY_MILLIS) * (0.75 + 0.5 * random());
+    this.#options.onError(key, error, delay);
+    this.add(key, delay);
+  }
+}

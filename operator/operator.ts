@@ -76,7 +76,6 @@ export class Operator {
     this.#publisher = new Publisher(this.#redis, this.#names, options.owner);
     this.#keySet = new KeySet({ redis: this.#redis, names: this.#names, pepper: options.pepper });
     this.#queue = new WorkQueue({
-      log: options.log,
       work: (key) => (key === CONFIGURATION ? this.#configure() : this.#report()),
       onError: (key, error, retryMillis) => this.#onError(key, error, retryMillis),
     });

@@ -1,10 +1,7 @@
-import type { Logger } from 'pino';
-
 export type WorkQueueOptions = {
   /** Does the work of one key; a rejection is tried again later. */
   readonly work: (key: string) => Promise<void>;
   readonly onError: (key: string, error: unknown, retryMillis: number) => void;
-  readonly log: Logger;
   readonly random?: () => number;
 };
 

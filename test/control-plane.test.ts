@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { startControlPlane } from './control-plane/control-plane.ts';
 import type { ControlPlane } from './control-plane/control-plane.ts';
 import { eventually } from './harness/eventually.ts';
@@ -116,6 +116,28 @@ describe('the end of a control plane', { timeout }, () => {
     child?.kill('SIGKILL');
     await other.ended;
     await eventually(async () => expect(await isListening(other.url)).toBe(false));
+  });
+});
+
+describe('a control plane that cannot start', () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'sluice-test-'));
+    await mkdir(join(folder, 'temporary'));
+    for (const name of ['etcd', 'kube-apiserver', 'kubectl']) {
+      await writeFile(join(folder, name), `#!/bin/sh\necho ${name} says why\nexit 2\n`, { mode: 0o755 });
+    }
+    vi.stubEnv('KUBEBUILDER_ASSETS', folder);
+    vi.stubEnv('TMPDIR', join(folder, 'temporary'));
+  });
+  afterEach(async () => {
+    vi.unstubAllEnvs();
+    await rm(folder, { recursive: true });
+  });
+
+  it('shows the log of the server that ended, and leaves no file', async () => {
+    await expect(startControlPlane()).rejects.toThrow('etcd ended with code 2. The end of its log:\netcd says why');
+    expect(await readdir(join(folder, 'temporary'))).toEqual([]);
   });
 });
 

@@ -110,7 +110,7 @@ function announcer(display: Console) {
       if (problems.length === 0) display.say('all files can be read again');
       for (const { file, place, message } of problems) {
         const where = place === undefined ? '' : `:${place.line}:${place.column}`;
-        display.say(`error: ${relative('.', file)}${where}: ${message}; what the file held before stays in force`);
+        display.say(`error: ${shorten(file)}${where}: ${message}; what the file held before stays in force`);
       }
     },
     onStatus: (resource: RawResource, status: unknown, placeOf: (problem: Problem) => string): void => {
@@ -137,13 +137,19 @@ function describe(
     const enforced = status.conditions.find(({ type }) => type === 'Enforced');
     return status.problems.map(
       (problem) =>
-        `error: ${relative('.', placeOf(problem))}: ${problem.path}: ${problem.message} (${name}: ${enforced?.message ?? 'not enforced'})`,
+        `error: ${shorten(placeOf(problem))}: ${problem.path}: ${problem.message} (${name}: ${enforced?.message ?? 'not enforced'})`,
     );
   }
   const ready = status.conditions.find(({ type }) => type === 'Ready');
   if (ready === undefined || PASSING.has(ready.reason)) return [];
   const mode = status.effectiveMode === undefined ? '' : `, mode ${status.effectiveMode}`;
   return [ready.status === 'True' ? `${name} is enforced on every limiter${mode}` : `${name}: ${ready.message}`];
+}
+
+/** As one would type it from here. */
+function shorten(path: string): string {
+  const short = relative('.', path);
+  return short.startsWith('..') ? path : short;
 }
 
 function welcome(display: Console, ports: DevPorts, resources: string): void {

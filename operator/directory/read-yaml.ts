@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { isAlias, isMap, LineCounter, type Node, parseAllDocuments, visit } from 'yaml';
 import { z } from 'zod';
+import { problemsOf } from '../../policy/problems.ts';
 import type { RawResource } from '../../policy/resource.ts';
 import { allKinds, type ResourceKind, resourceKinds } from '../../policy/schema/kinds.ts';
 import { GROUP, VERSION } from '../../policy/schema/to-crd.ts';
@@ -26,42 +27,47 @@ const envelope = z.object({
 /** What a file of YAML holds, and everything in it that is no resource of ours. */
 export function readYaml(file: string, text: string): { resources: FileResource[]; problems: FileProblem[] } {
   const lines = new LineCounter();
-  const resources: FileResource[] = [];
-  const problems: FileProblem[] = [];
   const placeAt = (offset: number | undefined): Place | undefined => {
     if (offset === undefined) return undefined;
     const { line, col } = lines.linePos(offset);
     return { line, column: col };
   };
+  const resources: FileResource[] = [];
+  const problems: FileProblem[] = [];
   for (const document of parseAllDocuments(text, { lineCounter: lines, uniqueKeys: true })) {
-    const [error] = document.errors;
-    if (error !== undefined) {
-      problems.push({ file, place: placeAt(error.pos[0]), message: error.message.split('\n')[0] ?? error.code });
-      continue;
-    }
-    if (document.contents === null) continue;
-    if (hasAlias(document.contents)) {
-      problems.push({ file, place: placeAt(document.contents.range?.[0]), message: 'aliases are not allowed' });
-      continue;
-    }
-    const parsed = envelope.safeParse(document.toJS());
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
-      const path = issue?.path.join('.') ?? '';
-      problems.push({
-        file,
-        place: placeAt(document.contents.range?.[0]),
-        message: `${path}: ${issue?.message ?? 'not a resource'}`,
+    const reading = readOne(document);
+    if ('offset' in reading) {
+      problems.push({ file, place: placeAt(reading.offset), message: reading.message });
+    } else if (reading.resource !== undefined) {
+      resources.push({
+        resource: reading.resource,
+        placeOf: (path) => placeAt(offsetOf(document.contents, segmentsOf(path))),
       });
-      continue;
     }
-    const { contents } = document;
-    resources.push({
-      resource: toRaw(parsed.data),
-      placeOf: (path) => placeAt(offsetOf(contents, segmentsOf(path))),
-    });
   }
   return { resources, problems };
+}
+
+type Reading =
+  | { readonly resource: RawResource | undefined }
+  | { readonly offset: number | undefined; readonly message: string };
+
+function readOne(document: ReturnType<typeof parseAllDocuments>[number]): Reading {
+  const { contents, errors } = document;
+  const [error] = errors;
+  if (error !== undefined) return { offset: error.pos[0], message: error.message.split('\n')[0] ?? error.code };
+  if (contents !== null && hasAlias(contents))
+    return { offset: contents.range?.[0], message: 'aliases are not allowed' };
+  const content: unknown = document.toJS();
+  // Nothing between two separators.
+  if (content === null) return { resource: undefined };
+  const parsed = envelope.safeParse(content);
+  if (parsed.success) return { resource: toRaw(parsed.data) };
+  const [problem] = problemsOf(parsed.error, content, '');
+  return {
+    offset: offsetOf(contents, segmentsOf(problem?.path ?? '')),
+    message: `${problem?.path || 'the document'}: ${problem?.message ?? 'is no resource'}`,
+  };
 }
 
 /** The generation is not known from one reading: the directory counts edits. */
@@ -92,9 +98,9 @@ function segmentsOf(path: string): (string | number)[] {
 }
 
 /** Where the deepest part of a path begins that is there: the key of a mapping, or the item of a list. */
-function offsetOf(root: Node, segments: readonly (string | number)[]): number | undefined {
+function offsetOf(root: Node | null, segments: readonly (string | number)[]): number | undefined {
   let node: unknown = root;
-  let offset = root.range?.[0];
+  let offset = root?.range?.[0];
   for (const segment of segments) {
     if (isMap(node)) {
       const pair = node.items.find((item) => String(item.key) === String(segment));

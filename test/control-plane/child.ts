@@ -19,7 +19,9 @@ export type Child = {
   ending(): Ending | undefined;
   /** Never rejects: a command that cannot be started has ended, too. */
   readonly ended: Promise<Ending>;
-  /** Kills it and its children, and resolves when it is gone. */
+  /** Kills it and its children, without waiting for their end; for handlers of `exit`. */
+  killNow(): void;
+  /** The same, and resolves when it is gone. */
   kill(): Promise<void>;
 };
 
@@ -43,7 +45,7 @@ export function startChild(command: string, args: readonly string[], options: Ch
     killNow();
     await ended;
   };
-  return { ending: () => ending, ended, kill };
+  return { ending: () => ending, ended, killNow, kill };
 }
 
 /** The last lines of a file, shortened; for messages. */

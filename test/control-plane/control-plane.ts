@@ -1,7 +1,7 @@
 // A real API server for tests: this file starts one and hands out its kubeconfig and a kubectl. assets.ts knows where the
 // programs come from, prepare.ts is the command that gets them; the rest serves these.
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { rmSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { get as getHttp } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { get as getHttps } from 'node:https';
@@ -46,7 +46,7 @@ export async function startControlPlane(): Promise<ControlPlane> {
     apiServer: await findAsset('kube-apiserver'),
     kubectl: await findAsset('kubectl'),
   };
-  const folder = await mkdtemp(join(tmpdir(), 'sluice-control-plane-'));
+  const folder = await mkdtemp(join(tmpdir(), 'sluice-api-'));
   const port = await choosePort();
   const credentials = await writeCredentials(folder, urlOf(port));
   const controlPlane = new RunningControlPlane({ binaries, folder, port, credentials });
@@ -72,7 +72,7 @@ const READY_MILLIS = 120_000;
 const PROBE_MILLIS = 10_000;
 
 // etcd has no password: a socket in a folder that only we may enter keeps others out, and needs no port. The name has
-// the form of host and port because etcd checks for that.
+// the form of host and port because etcd checks for that. Systems allow for some 100 characters with the folder.
 const ETCD_SOCKET = 'etcd:0';
 
 class RunningControlPlane implements ControlPlane {
@@ -84,7 +84,7 @@ class RunningControlPlane implements ControlPlane {
   readonly #site: Site;
   #etcd: Child | undefined;
   #apiServer: Child | undefined;
-  readonly #removeFolder: () => void;
+  readonly #atExit: () => void;
 
   constructor(site: Site) {
     const { binaries, credentials, folder, port } = site;
@@ -94,9 +94,13 @@ class RunningControlPlane implements ControlPlane {
     this.token = credentials.token;
     this.caPath = credentials.caPath;
     this.kubectl = kubectlWith(binaries.kubectl, credentials.kubeconfigPath, folder);
-    // Runs before the children are killed, which may still write: hence the retries.
-    this.#removeFolder = () => rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
-    process.once('exit', this.#removeFolder);
+    this.#atExit = () => {
+      this.#apiServer?.killNow();
+      this.#etcd?.killNow();
+      // Retries, because they may write until they are gone.
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
+    };
+    process.once('exit', this.#atExit);
   }
 
   async startEtcd(): Promise<void> {
@@ -127,7 +131,7 @@ class RunningControlPlane implements ControlPlane {
     await this.stopApiServer();
     await this.#etcd?.kill();
     this.#etcd = undefined;
-    process.off('exit', this.#removeFolder);
+    process.off('exit', this.#atExit);
     await rm(this.#site.folder, { recursive: true, force: true });
   }
 

@@ -6,6 +6,8 @@ export type SluiceProcess = {
   readonly pid: number;
   /** Everything that it printed so far. */
   output(): string;
+  /** Resolves with its exit code when it ends by itself. */
+  exited(): Promise<number | null>;
   /** Ends it in good order; resolves with its exit code. */
   stop(): Promise<number | null>;
   /** Ends it with SIGKILL. */
@@ -29,6 +31,7 @@ export function startSluice(args: readonly string[], env: Readonly<Record<string
   return {
     pid: child.pid ?? 0,
     output: () => output,
+    exited: () => ended(child),
     stop: () => end(child, 'SIGTERM'),
     kill: async () => {
       await end(child, 'SIGKILL');
@@ -36,10 +39,13 @@ export function startSluice(args: readonly string[], env: Readonly<Record<string
   };
 }
 
-async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
-  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
-  const exited = once(child, 'exit');
-  child.kill(signal);
-  await exited;
+async function ended(child: ChildProcess): Promise<number | null> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   return child.exitCode;
+}
+
+function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
+  const exited = ended(child);
+  child.kill(signal);
+  return exited;
 }

@@ -1,5 +1,5 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
-import { type CheckAnswer, type CheckInput, LimiterClient } from './limiter-client.ts';
+import { type CheckAnswer, type CheckInput, type CheckOutcome, LimiterClient } from './limiter-client.ts';
 
 /** What the application learns of a request, in `request[requestPropertyName]`. */
 export type RateLimitInfo = {
@@ -47,11 +47,7 @@ export function sluice(options: SluiceOptions): RequestHandler {
       return;
     }
     client.check(inputOf(options, request)).then(
-      (outcome) => {
-        if (outcome.kind === 'unauthenticated')
-          refuse(response, { status: 401, title: 'Invalid API key', detail: 'the API key is not valid' });
-        else proceed(options, outcome.answer, { request, response, next });
-      },
+      (outcome) => answerWith(options, outcome, { request, response, next }),
       (error: unknown) => fail(options, error, { request, response, next }),
     );
   };
@@ -71,6 +67,21 @@ function inputOf(options: SluiceOptions, request: Request): CheckInput {
     ...(cost === undefined ? {} : { cost }),
     ...options.attributes?.(request),
   };
+}
+
+function answerWith(options: SluiceOptions, outcome: CheckOutcome, exchange: Exchange): void {
+  switch (outcome.kind) {
+    case 'decided':
+      proceed(options, outcome.answer, exchange);
+      break;
+    case 'unauthenticated':
+      refuse(exchange.response, { status: 401, title: 'Invalid API key', detail: 'the API key is not valid' });
+      break;
+    case 'not-understood':
+      // Letting it through would make a broken path a way around every limit.
+      refuse(exchange.response, { status: 400, title: 'Bad request', detail: outcome.detail });
+      break;
+  }
 }
 
 function proceed(options: SluiceOptions, answer: CheckAnswer, { request, response, next }: Exchange): void {

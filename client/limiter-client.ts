@@ -38,9 +38,11 @@ export type CheckAnswer = {
 export type CheckOutcome =
   | { readonly kind: 'decided'; readonly answer: CheckAnswer }
   /** The API key is not valid. */
-  | { readonly kind: 'unauthenticated' };
+  | { readonly kind: 'unauthenticated' }
+  /** The request is not one that can be judged: its path is broken, its tier unknown, ... */
+  | { readonly kind: 'not-understood'; readonly detail: string };
 
-/** The limiter could not be asked, or did not understand the question. */
+/** The limiter could not be asked, or not answer. */
 export class LimiterError extends Error {
   override readonly name = 'LimiterError';
   /** HTTP status of the limiter's answer; undefined if there was none. */
@@ -126,6 +128,7 @@ export class LimiterClient {
 function toOutcome({ status, text }: { status: number; text: string }): CheckOutcome {
   if (status === 401) return { kind: 'unauthenticated' };
   const answer: unknown = parseJson(text);
+  if (status === 400) return { kind: 'not-understood', detail: detailOf(answer) };
   if (status !== 200) throw new LimiterError(`the limiter answered ${status}: ${detailOf(answer)}`, status);
   if (!isAnswer(answer)) throw new LimiterError('the limiter answered something that is no decision', status);
   return { kind: 'decided', answer };

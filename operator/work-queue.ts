@@ -14,7 +14,7 @@ const LONGEST_RETRY_MILLIS = 30_000;
  */
 export class WorkQueue {
   readonly #options: WorkQueueOptions;
-  readonly #due = new Map<string, NodeJS.Timeout>();
+  readonly #due = new Map<string, { readonly timer: NodeJS.Timeout; readonly atMillis: number }>();
   readonly #ready = new Set<string>();
   readonly #failures = new Map<string, number>();
   #running: Promise<void> | undefined;
@@ -24,21 +24,25 @@ export class WorkQueue {
     this.#options = options;
   }
 
-  /** Queues a key after a delay; an earlier time that is already set stays. */
+  /** Queues a key after a delay; of several times that are set for it, the earliest counts. */
   add(key: string, delayMillis = 0): void {
-    if (this.#isStopped || this.#ready.has(key) || this.#due.has(key)) return;
+    if (this.#isStopped || this.#ready.has(key)) return;
+    const atMillis = performance.now() + delayMillis;
+    const due = this.#due.get(key);
+    if (due !== undefined && due.atMillis <= atMillis) return;
+    clearTimeout(due?.timer);
     const timer = setTimeout(() => {
       this.#due.delete(key);
       this.#ready.add(key);
       this.#drain();
     }, delayMillis);
-    this.#due.set(key, timer);
+    this.#due.set(key, { timer, atMillis });
   }
 
   /** Lets the work under way finish and takes up no other. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    for (const timer of this.#due.values()) clearTimeout(timer);
+    for (const { timer } of this.#due.values()) clearTimeout(timer);
     this.#due.clear();
     this.#ready.clear();
     await this.#running;

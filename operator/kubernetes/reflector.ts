@@ -29,6 +29,7 @@ const TIMES: ReflectorTimes = {
 const PAGE = 500;
 /** What a watch may take beyond the time-out that the server was asked to keep. */
 const GRACE_MILLIS = 30_000;
+const SHORTEST_WATCH_MILLIS = 1_000;
 
 /**
  * Follows all objects of one resource: list, then watch from there, for ever. Whatever ends a watch, the next one goes
@@ -85,7 +86,6 @@ export class Reflector {
           await this.#list();
         }
         await this.#watch();
-        this.#failures = 0;
       } catch (error) {
         if (this.#stopping.signal.aborted) return;
         await this.#recover(error);
@@ -121,10 +121,17 @@ export class Reflector {
       resourceVersion: this.#resourceVersion ?? '',
     };
     const signal = this.#deadline(seconds * 1000 + GRACE_MILLIS);
+    const startedAtMillis = performance.now();
+    let events = 0;
     for await (const line of this.#client.lines(this.#path, { query, signal })) {
       this.#accept(line);
       this.#failures = 0;
+      events += 1;
     }
+    // A server that ends every watch at once must not be asked in a tight loop.
+    if (events === 0 && performance.now() - startedAtMillis < SHORTEST_WATCH_MILLIS)
+      throw new Error('the watch ended at once');
+    this.#failures = 0;
   }
 
   #accept(line: string): void {

@@ -63,6 +63,14 @@ describe('the work queue', () => {
     await queue.stop();
   });
 
+  it('does a key at the earliest of the times that are set for it', async () => {
+    const { queue, done } = aQueue(() => Promise.resolve());
+    queue.add('a', 3_600_000);
+    queue.add('a');
+    await eventually(() => expect(done).toEqual(['a']));
+    await queue.stop();
+  });
+
   it('goes on with other keys while one fails', async () => {
     const { queue, done } = aQueue((key) => (key === 'bad' ? Promise.reject(new Error('always')) : Promise.resolve()));
     queue.add('bad');

@@ -240,9 +240,10 @@ describe('what may fail', () => {
     await waitReady('consumer', 'frank');
     const before = await world.redis.redis.hgetall(names.head);
     const statuses = new Set<unknown>();
-    let isRunning = true;
-    const load = limiters.map(async (limiter) => {
-      while (isRunning) statuses.add((await check(limiter, { domain: 'payments.busy', api_key: key }))['http']);
+    const load = new AbortController();
+    const callers = limiters.map(async (limiter) => {
+      while (!load.signal.aborted)
+        statuses.add((await check(limiter, { domain: 'payments.busy', api_key: key }))['http']);
     });
     await world.redis.redis.flushall();
     await eventually(async () => {
@@ -256,8 +257,8 @@ describe('what may fail', () => {
       }
     });
     await eventually(async () => expect(await world.redis.redis.hget(names.consumerKeysMarker, 'complete')).toBe('1'));
-    isRunning = false;
-    await Promise.all(load);
+    load.abort();
+    await Promise.all(callers);
     expect([...statuses]).toEqual([200]);
     expect(await check(limiters[0], { domain: 'payments.busy', api_key: `${key}!` })).toMatchObject({
       http: 401,

@@ -67,6 +67,8 @@ const limiterOnly = {
   ),
 } as const;
 
+const PEPPER_MISSING = '--pepper-file (SLUICE_PEPPER_FILE) or --pepper (SLUICE_PEPPER) is required';
+
 type Values = Readonly<Record<string, string | number | undefined>>;
 type Raw = Readonly<Record<string, string | undefined>>;
 
@@ -139,8 +141,7 @@ function parse(settings: Readonly<Record<string, Setting>>, raw: Raw): Values {
     }
   }
   if (values['pepperFile'] !== undefined) values['pepper'] = readPepper(String(values['pepperFile']), errors);
-  if (values['pepper'] === undefined && errors.length === 0)
-    errors.push('--pepper-file (SLUICE_PEPPER_FILE) or --pepper (SLUICE_PEPPER) is required');
+  else if (raw['pepper'] === undefined) errors.push(PEPPER_MISSING);
   if (errors.length > 0) throw new SettingsError(errors.join('\n'));
   return values;
 }

@@ -1,0 +1,107 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { limiterOptions, limiterSettings, operatorSettings, SettingsError } from '../../cli/settings.ts';
+import { startSluice } from '../harness/processes.ts';
+
+const PEPPER = 'sixteen characters';
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'sluice-settings-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const presets = Object.fromEntries(limiterOptions().map((option) => [option.attributeName(), option.defaultValue]));
+
+function errorsOf(read: () => unknown): string[] {
+  try {
+    read();
+  } catch (error) {
+    if (error instanceof SettingsError) return error.message.split('\n');
+    throw error;
+  }
+  return [];
+}
+
+describe('settings', () => {
+  it('have defaults for everything but the pepper', () => {
+    expect(limiterSettings({ ...presets, pepper: PEPPER })).toEqual({
+      redisUrl: 'redis://127.0.0.1:6379',
+      installation: 'default',
+      owner: 'default',
+      pepper: PEPPER,
+      logLevel: 'info',
+      host: '0.0.0.0',
+      port: 8080,
+      opsPort: 9090,
+      pod: hostname(),
+      checkDomain: 'default',
+      redisDeadlineMillis: 100,
+    });
+    expect(errorsOf(() => limiterSettings(presets))).toEqual([expect.stringMatching(/^--pepper-file .* is required$/)]);
+  });
+
+  it('are all named when several are wrong, with flag, variable and value', () => {
+    const raw = {
+      ...presets,
+      redisUrl: 'http://x',
+      installation: 'A_B',
+      port: '70000',
+      opsPort: '1.5',
+      logLevel: 'loud',
+    };
+    const errors = errorsOf(() => limiterSettings(raw));
+    expect(errors).toEqual([
+      expect.stringContaining('--redis-url (SLUICE_REDIS_URL) "http://x": '),
+      expect.stringContaining('--installation (SLUICE_INSTALLATION) "A_B": must be a DNS label'),
+      expect.stringContaining('--log-level (SLUICE_LOG_LEVEL) "loud": '),
+      expect.stringContaining('--port (SLUICE_PORT) "70000": '),
+      expect.stringContaining('--ops-port (SLUICE_OPS_PORT) "1.5": '),
+      expect.stringContaining('is required'),
+    ]);
+  });
+
+  it('never repeat a pepper that is refused', () => {
+    const errors = errorsOf(() => operatorSettings({ ...presets, pepper: 'too short' }));
+    expect(errors).toHaveLength(1);
+    expect(errors.join()).not.toContain('too short');
+  });
+
+  it('take the pepper from a file, without the line end', () => {
+    const file = join(folder, 'pepper');
+    writeFileSync(file, `${PEPPER}\n`);
+    expect(operatorSettings({ ...presets, pepperFile: file }).pepper).toBe(PEPPER);
+  });
+
+  it('say what is wrong with the file of the pepper', () => {
+    const short = join(folder, 'short');
+    writeFileSync(short, 'short\n');
+    expect(errorsOf(() => operatorSettings({ ...presets, pepperFile: short }))).toEqual([
+      expect.stringContaining('must hold at least 16 characters'),
+    ]);
+    expect(errorsOf(() => operatorSettings({ ...presets, pepperFile: join(folder, 'none') }))).toEqual([
+      expect.stringContaining('no such file'),
+    ]);
+  });
+});
+
+describe('the command line', () => {
+  it('lists every setting with its variable and default under --help', async () => {
+    const help = startSluice(['limiter', '--help']);
+    expect(await help.exited()).toBe(0);
+    for (const option of limiterOptions()) {
+      expect(help.output()).toContain(`${option.long} <value>`);
+      expect(help.output()).toContain(`SLUICE_${option.long?.slice(2).replaceAll('-', '_').toUpperCase()}`);
+    }
+  });
+
+  it('ends with 2 when a setting is wrong, and says which', async () => {
+    const limiter = startSluice(['limiter', '--port', 'abc'], { SLUICE_PEPPER: PEPPER });
+    expect(await limiter.exited()).toBe(2);
+    expect(limiter.output()).toContain('--port (SLUICE_PORT) "abc"');
+    const unknown = startSluice(['limiter', '--colour', 'red']);
+    expect(await unknown.exited()).toBe(2);
+  });
+});

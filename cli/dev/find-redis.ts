@@ -220,6 +220,10 @@ async function startBinary(path: string, { port, args = [] }: StartOptions): Pro
   const flags = ['--bind', '127.0.0.1', '--port', String(port), '--save', '', '--appendonly', 'no', ...args];
   // Its own process group: Ctrl-C in a terminal must reach whoever started us, who then stops Redis last.
   const child = spawn(path, flags, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  // Whatever ends us, it must not stay behind.
+  const endWithUs = (): void => void child.kill('SIGKILL');
+  process.once('exit', endWithUs);
+  child.once('exit', () => process.off('exit', endWithUs));
   let log = '';
   const keepEnd = (chunk: Buffer): void => void (log = (log + chunk.toString()).slice(-2_000));
   child.stdout.on('data', keepEnd);

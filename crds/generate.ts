@@ -2,11 +2,24 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { allKinds, resourceKinds } from '../policy/schema/kinds.ts';
+import { allKinds, type ResourceKind, resourceKinds } from '../policy/schema/kinds.ts';
 import { toCrd } from '../policy/schema/to-crd.ts';
 
-for (const kind of allKinds) {
-  const file = join(import.meta.dirname, `${resourceKinds[kind].plural}.yaml`);
+/** A file of this folder, as it has to be. */
+export type GeneratedFile = { readonly name: string; readonly text: string };
+
+export function generateAll(): GeneratedFile[] {
+  return allKinds.map(generate);
+}
+
+function generate(kind: ResourceKind): GeneratedFile {
   const yaml = stringify(toCrd(kind), { lineWidth: 120, aliasDuplicateObjects: false });
-  writeFileSync(file, `# Generated from policy/schema by npm run generate. Do not edit.\n${yaml}`);
+  return {
+    name: `${resourceKinds[kind].plural}.yaml`,
+    text: `# Generated from policy/schema by npm run generate. Do not edit.\n${yaml}`,
+  };
+}
+
+if (import.meta.main) {
+  for (const { name, text } of generateAll()) writeFileSync(join(import.meta.dirname, name), text);
 }

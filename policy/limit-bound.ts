@@ -1,4 +1,4 @@
-import { isBelow, segmentsOf, segmentsAgree, templatesOverlap } from './match.ts';
+import { isBelow, isPlaceholder, pathMatches, segmentsOf } from './match.ts';
 import type { ValidPolicy } from './resource.ts';
 import type { PathMatcher, Rule } from './schema/rate-limit-policy.ts';
 
@@ -50,19 +50,37 @@ function overlapsPath(rule: Rule, path: PathMatcher | undefined): boolean {
   return path !== undefined && paths.some((other) => overlap(path, other));
 }
 
+/** Whether there is a path that matches both. */
 function overlap(one: PathMatcher, other: PathMatcher): boolean {
-  if (one.type === 'Prefix' && other.type === 'Prefix')
-    return isBelow(one.value, other.value) || isBelow(other.value, one.value);
-  if (one.type === 'Prefix') return prefixOverlaps(one.value, other);
-  if (other.type === 'Prefix') return prefixOverlaps(other.value, one);
-  return templatesOverlap(segmentsOf(one.value), segmentsOf(other.value));
+  if (one.type === 'Exact') return pathMatches(other, one.value);
+  if (other.type === 'Exact') return pathMatches(one, other.value);
+  if (one.type === 'Template') {
+    return other.type === 'Template' ? templatesMeet(one.value, other.value) : isFilledBelow(other.value, one.value);
+  }
+  if (other.type === 'Template') return isFilledBelow(one.value, other.value);
+  return isBelow(one.value, other.value) || isBelow(other.value, one.value);
 }
 
-function prefixOverlaps(prefix: string, other: PathMatcher): boolean {
-  if (other.type === 'Exact') return isBelow(prefix, other.value);
-  const wanted = segmentsOf(prefix.endsWith('/') ? prefix.slice(0, -1) : prefix).filter((segment) => segment !== '');
-  const offered = segmentsOf(other.value);
+function templatesMeet(one: string, other: string): boolean {
+  const others = segmentsOf(other);
+  const ones = segmentsOf(one);
+  return ones.length === others.length && ones.every((segment, index) => segmentsMeet(segment, others[index] ?? ''));
+}
+
+function segmentsMeet(one: string, other: string): boolean {
+  if (isPlaceholder(one)) return other !== '';
+  return isPlaceholder(other) ? one !== '' : one === other;
+}
+
+/** Whether a template can be filled so that the path lies below a prefix. Only a last segment is ever empty. */
+function isFilledBelow(prefix: string, template: string): boolean {
+  const offered = segmentsOf(template);
+  const wanted = segmentsOf(prefix);
   return (
-    wanted.length <= offered.length && wanted.every((segment, index) => segmentsAgree(segment, offered[index] ?? ''))
+    wanted.length <= offered.length &&
+    wanted.every((segment, index) => {
+      const offer = offered[index] ?? '';
+      return segment === '' || isPlaceholder(offer) || offer === segment;
+    })
   );
 }

@@ -22,33 +22,50 @@ export type MatchResult =
 const NOT_MATCHED: MatchResult = { kind: 'not-matched' };
 const MATCHED_ANYTHING: MatchResult = { kind: 'matched', route: undefined };
 
-/** Kinds of matchers are ANDed, entries of one kind ORed, header conditions ANDed. */
+/**
+ * Kinds of matchers are ANDed, entries of one kind ORed, header conditions ANDed. What one matcher excludes is not
+ * matched, whatever another one lacks.
+ */
 export function matches(match: Match | undefined, facts: RequestFacts): MatchResult {
   if (match === undefined) return MATCHED_ANYTHING;
+  let missing: string | undefined;
   if (match.methods !== undefined) {
-    if (facts.method === undefined) return missing('method');
-    if (!methodMatches(match.methods, facts.method)) return NOT_MATCHED;
+    if (facts.method === undefined) missing = 'method';
+    else if (!methodMatches(match.methods, facts.method)) return NOT_MATCHED;
   }
   if (match.headers !== undefined) {
-    if (facts.headers === undefined) return missing('headers');
-    for (const matcher of match.headers) {
-      if (!headerMatches(matcher, facts.headers)) return NOT_MATCHED;
+    if (facts.headers === undefined) missing ??= 'headers';
+    else if (!headersMatch(match.headers, facts.headers)) return NOT_MATCHED;
+  }
+  let route: string | undefined;
+  if (match.paths !== undefined) {
+    if (facts.path === undefined) missing ??= 'path';
+    else {
+      route = routeOf(match.paths, facts.path);
+      if (route === undefined) return NOT_MATCHED;
     }
   }
-  if (match.paths === undefined) return MATCHED_ANYTHING;
-  if (facts.path === undefined) return missing('path');
-  for (const matcher of match.paths) {
-    if (pathMatches(matcher, facts.path)) return { kind: 'matched', route: matcher.value };
-  }
-  return NOT_MATCHED;
+  if (missing !== undefined) return { kind: 'input-missing', input: missing };
+  return route === undefined ? MATCHED_ANYTHING : { kind: 'matched', route };
 }
 
-function missing(input: string): MatchResult {
-  return { kind: 'input-missing', input };
+/** The first matcher that matches stands for the path. */
+function routeOf(matchers: readonly PathMatcher[], path: string): string | undefined {
+  for (const matcher of matchers) {
+    if (pathMatches(matcher, path)) return matcher.value;
+  }
+  return undefined;
 }
 
 function methodMatches(methods: readonly string[], method: string): boolean {
   return methods.includes(method) || (method === 'HEAD' && methods.includes('GET'));
+}
+
+function headersMatch(matchers: readonly HeaderMatcher[], headers: ReadonlyMap<string, string>): boolean {
+  for (const matcher of matchers) {
+    if (!headerMatches(matcher, headers)) return false;
+  }
+  return true;
 }
 
 function headerMatches(matcher: HeaderMatcher, headers: ReadonlyMap<string, string>): boolean {
@@ -63,14 +80,14 @@ function headerMatches(matcher: HeaderMatcher, headers: ReadonlyMap<string, stri
   }
 }
 
-function pathMatches(matcher: PathMatcher, path: string): boolean {
+export function pathMatches(matcher: PathMatcher, path: string): boolean {
   switch (matcher.type) {
     case 'Exact':
       return path === matcher.value;
     case 'Prefix':
       return isBelow(matcher.value, path);
     case 'Template':
-      return templatesOverlap(segmentsOf(matcher.value), path.slice(1).split('/'));
+      return templateMatches(segmentsOf(matcher.value), segmentsOf(path));
   }
 }
 
@@ -80,24 +97,17 @@ export function isBelow(prefix: string, path: string): boolean {
   return path.length === prefix.length || prefix.endsWith('/') || path.charAt(prefix.length) === '/';
 }
 
-export function segmentsOf(template: string): readonly string[] {
-  return template.slice(1).split('/');
+/** A placeholder stands for one segment that is not empty. Braces in the path of a request are literal. */
+function templateMatches(template: readonly string[], path: readonly string[]): boolean {
+  if (template.length !== path.length) return false;
+  return template.every((segment, index) => (isPlaceholder(segment) ? path[index] !== '' : path[index] === segment));
 }
 
-/** Whether one path can match both; a literal path is a template without placeholders. */
-export function templatesOverlap(one: readonly string[], other: readonly string[]): boolean {
-  if (one.length !== other.length) return false;
-  return one.every((segment, index) => segmentsAgree(segment, other[index] ?? ''));
+export function segmentsOf(path: string): readonly string[] {
+  return path.slice(1).split('/');
 }
 
-/** A placeholder stands for one segment that is not empty. */
-export function segmentsAgree(one: string, other: string): boolean {
-  if (isPlaceholder(one)) return other !== '';
-  if (isPlaceholder(other)) return one !== '';
-  return one === other;
-}
-
-function isPlaceholder(segment: string): boolean {
+export function isPlaceholder(segment: string): boolean {
   return segment.startsWith('{') && segment.endsWith('}');
 }
 

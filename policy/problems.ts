@@ -20,11 +20,11 @@ function toProblems(issue: z.core.$ZodIssue, root: unknown, rootName: string): P
         {
           path: fieldPath(issue.path, rootName),
           reason: reasonOf(issue),
-          message: issue.message === '' ? 'is not allowed' : issue.message,
+          message: isScalar(value) ? `${shown(value)} is not allowed: ${issue.message}` : issue.message,
         },
       ];
     default:
-      if (value === undefined && issue.code === 'invalid_type') {
+      if (value === undefined) {
         return [
           { path: fieldPath(issue.path, rootName), reason: 'Required', message: `is required: ${expectation(issue)}` },
         ];
@@ -51,9 +51,9 @@ function expectation(issue: z.core.$ZodIssue): string {
     case 'invalid_value':
       return `must be ${issue.values.map((value) => String(value)).join(' or ')}`;
     case 'too_small':
-      return `must be at least ${issue.minimum}${unitOf(issue.origin)}`;
+      return `must ${verb(issue.origin)} at least ${amount(issue.minimum, issue.origin)}`;
     case 'too_big':
-      return `must be at most ${issue.maximum}${unitOf(issue.origin)}`;
+      return `must ${verb(issue.origin)} at most ${amount(issue.maximum, issue.origin)}`;
     case 'invalid_format':
       return `must match ${issue.pattern ?? issue.format}`;
     default:
@@ -74,9 +74,19 @@ function article(type: string): string {
   }
 }
 
-function unitOf(origin: string): string {
-  if (origin === 'string') return ' characters';
-  return origin === 'array' ? ' items' : '';
+function verb(origin: string): string {
+  return origin === 'string' || origin === 'array' ? 'have' : 'be';
+}
+
+function amount(bound: number | bigint, origin: string): string {
+  const plural = Number(bound) === 1 ? '' : 's';
+  if (origin === 'string') return `${bound} character${plural}`;
+  return origin === 'array' ? `${bound} item${plural}` : String(bound);
+}
+
+/** Lists and objects are too long for a message, and their path says which is meant. */
+function isScalar(value: unknown): boolean {
+  return value !== undefined && typeof value !== 'object';
 }
 
 /** A value as an error shows it: short, and never more than a line. */

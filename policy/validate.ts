@@ -24,23 +24,32 @@ export type Validation =
  * the others (reasons DomainNotOwned, PathNotNormal, TooManyLimits, ...) need more than a schema can say.
  */
 export function validate(raw: RawResource): Validation {
+  const spec = withoutNulls(raw.spec);
   switch (raw.kind) {
     case 'RateLimitPolicy': {
-      const parsed = rateLimitPolicySpec.safeParse(raw.spec);
-      if (!parsed.success) return refuse(raw.spec, parsed.error);
+      const parsed = rateLimitPolicySpec.safeParse(spec);
+      if (!parsed.success) return refuse(spec, parsed.error);
       return accept({ kind: raw.kind, metadata: raw.metadata, spec: parsed.data });
     }
     case 'SystemHealth': {
-      const parsed = systemHealthSpec.safeParse(raw.spec);
-      if (!parsed.success) return refuse(raw.spec, parsed.error);
+      const parsed = systemHealthSpec.safeParse(spec);
+      if (!parsed.success) return refuse(spec, parsed.error);
       return accept({ kind: raw.kind, metadata: raw.metadata, spec: parsed.data });
     }
     case 'Consumer': {
-      const parsed = consumerSpec.safeParse(raw.spec);
-      if (!parsed.success) return refuse(raw.spec, parsed.error);
+      const parsed = consumerSpec.safeParse(spec);
+      if (!parsed.success) return refuse(spec, parsed.error);
       return accept({ kind: raw.kind, metadata: raw.metadata, spec: parsed.data });
     }
   }
+}
+
+/** Null in a field is as good as no field: the API server drops it. In a list it stays, and is refused. */
+function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls);
+  if (typeof value !== 'object' || value === null) return value;
+  const fields = Object.entries(value).filter(([, field]) => field !== null);
+  return Object.fromEntries(fields.map(([key, field]) => [key, withoutNulls(field)]));
 }
 
 function accept(resource: ValidResource): Validation {

@@ -40,7 +40,7 @@ export function mapList<S extends z.ZodType>(item: S, keys: readonly string[], s
     .min(size.min ?? 0)
     .max(size.max)
     .superRefine((items, context) =>
-      reportRepeated(items, (entry) => keys.map((key) => fieldOf(entry, key)).join(' '), keys.at(-1), context),
+      reportRepeated(items, (entry) => keys.map((key) => fieldOf(entry, key)).join(' '), keys, context),
     )
     .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': keys });
 }
@@ -51,7 +51,7 @@ export function setList<S extends z.ZodType>(item: S, size: { min?: number; max:
     .array(item)
     .min(size.min ?? 0)
     .max(size.max)
-    .superRefine((items, context) => reportRepeated(items, (entry) => entry, undefined, context))
+    .superRefine((items, context) => reportRepeated(items, (entry) => entry, [], context))
     .meta({ 'x-kubernetes-list-type': 'set' });
 }
 
@@ -60,7 +60,7 @@ export function text(max: number, min = 0) {
   return z
     .string()
     .refine((value) => lengthOf(value) <= max, { error: `must have at most ${max} characters` })
-    .refine((value) => lengthOf(value) >= min, { error: `must have at least ${min} characters` })
+    .refine((value) => lengthOf(value) >= min, { error: `must have at least ${min} character${min === 1 ? '' : 's'}` })
     .meta(min > 0 ? { maxLength: max, minLength: min } : { maxLength: max });
 }
 
@@ -77,7 +77,7 @@ function fieldOf(value: unknown, key: string): unknown {
 function reportRepeated(
   items: readonly unknown[],
   identityOf: (item: unknown) => unknown,
-  key: string | undefined,
+  keys: readonly string[],
   context: z.core.$RefinementCtx,
 ): void {
   const seen = new Set<unknown>();
@@ -86,8 +86,8 @@ function reportRepeated(
     if (seen.has(identity)) {
       context.addIssue({
         code: 'custom',
-        path: key === undefined ? [index] : [index, key],
-        message: `${JSON.stringify(identity)} appears more than once`,
+        path: [index, ...keys.slice(-1)],
+        message: `no two items may ${keys.length === 0 ? 'be equal' : `have the same ${keys.join(' and ')}`}`,
         params: { reason: 'Duplicate' },
       });
     }

@@ -53,7 +53,6 @@ const limit = withRules(
       holds: (value) => (value.burst ?? value.requests) * value.windowSeconds <= MAX_REQUEST_SECONDS,
       reason: 'LimitTooLarge',
       message: `the larger of requests and burst, times windowSeconds, must be at most ${MAX_REQUEST_SECONDS}`,
-      path: ['requests'],
     },
   ],
 ).describe('Requests per window.');

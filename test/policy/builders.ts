@@ -1,0 +1,81 @@
+// Resources, documents and requests of tests: each begins as the least that is valid, and tells only what a test is about.
+import { compileHealth, compilePolicy } from '../../policy/compile.ts';
+import type { Document, HealthDocument, PolicyDocument } from '../../policy/documents.ts';
+import type { Metadata, RawResource, ValidHealth, ValidPolicy } from '../../policy/resource.ts';
+import type { Limit, RateLimitPolicySpec, Rule } from '../../policy/schema/rate-limit-policy.ts';
+import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
+import { buildSnapshot, type ConfigurationIdentity, type DomainIndex } from '../../policy/snapshot.ts';
+
+export type Tier = NonNullable<RateLimitPolicySpec['tiers']>[number];
+
+/** Immutable: each step gives another builder. */
+export type PolicyBuilder = {
+  named(name: string): PolicyBuilder;
+  inNamespace(namespace: string): PolicyBuilder;
+  forDomain(domain: string): PolicyBuilder;
+  withTier(name: string, tier?: Partial<Tier>): PolicyBuilder;
+  withRule(rule?: Partial<Rule>): PolicyBuilder;
+  /** As a source delivers it. */
+  raw(): RawResource;
+  build(): ValidPolicy;
+  document(): PolicyDocument;
+};
+
+export function aLimit(limit: Partial<Limit> = {}): Limit {
+  return { windowSeconds: 60, requests: 10, ...limit };
+}
+
+/** Counts by consumer, 10 a minute; `limitsFrom` takes the place of these limits. */
+export function aRule(rule: Partial<Rule> = {}): Rule {
+  const limits = rule.limitsFrom === undefined ? { limits: [aLimit()] } : {};
+  return { name: 'per-consumer', countBy: ['consumer'], algorithm: 'TokenBucket', ...limits, ...rule };
+}
+
+/** payments/limits, for the domain "payments", with one rule unless others are given. */
+export function aPolicy(): PolicyBuilder {
+  return policyBuilder(metadataOf('payments', 'limits'), { rules: [] });
+}
+
+function policyBuilder(metadata: Metadata, spec: RateLimitPolicySpec): PolicyBuilder {
+  const build = (): ValidPolicy => {
+    const rules = spec.rules.length === 0 ? [aRule()] : spec.rules;
+    return { kind: 'RateLimitPolicy', metadata, spec: { ...spec, rules } };
+  };
+  return {
+    named: (name) => policyBuilder({ ...metadata, name }, spec),
+    inNamespace: (namespace) => policyBuilder({ ...metadata, namespace }, spec),
+    forDomain: (domain) => policyBuilder(metadata, { ...spec, domain }),
+    withTier: (name, tier = {}) =>
+      policyBuilder(metadata, { ...spec, tiers: [...(spec.tiers ?? []), { name, limits: [aLimit()], ...tier }] }),
+    withRule: (rule = {}) => policyBuilder(metadata, { ...spec, rules: [...spec.rules, aRule(rule)] }),
+    raw: build,
+    build,
+    document: () => compilePolicy(build()),
+  };
+}
+
+/** A DEGRADED that covers everything and has no end. */
+export function aHealth(spec: Partial<SystemHealthSpec> = {}): ValidHealth {
+  return {
+    kind: 'SystemHealth',
+    metadata: metadataOf('', 'incident'),
+    spec: { mode: 'DEGRADED', reason: 'database overload', ...spec },
+  };
+}
+
+export function aHealthDocument(spec: Partial<SystemHealthSpec> = {}): HealthDocument {
+  return compileHealth(aHealth(spec));
+}
+
+export function metadataOf(namespace: string, name: string): Metadata {
+  return { namespace, name, uid: `uid-${name}`, generation: 1, creationTimestamp: '2026-01-01T00:00:00Z' };
+}
+
+const FIRST_REVISION: ConfigurationIdentity = { incarnation: 'first', epoch: 1, revision: 1, manifest: 'm' };
+
+/** What a limiter would decide a domain by, if these documents were in force. */
+export function indexOf(documents: readonly Document[], domain = 'payments'): DomainIndex {
+  const index = buildSnapshot(FIRST_REVISION, documents).domains.get(domain);
+  if (index === undefined) throw new RangeError(`no document is of the domain ${domain}`);
+  return index;
+}

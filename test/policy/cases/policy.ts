@@ -1,0 +1,101 @@
+import { DOMAINS, LABELS, listCases, type SpecCase, tableOf, textCases } from './table.ts';
+
+const table = tableOf('RateLimitPolicy');
+const { good, bad } = table;
+
+const LIMITS = [{ windowSeconds: 60, requests: 10 }];
+const OWN = { name: 'own', countBy: ['consumer'], algorithm: 'TokenBucket', limits: LIMITS };
+const BY_TIER = { name: 'by-tier', countBy: ['consumer'], algorithm: 'SlidingWindow', limitsFrom: 'Tier' };
+
+const tier = (name: string, fields: object = {}): object => ({ name, limits: LIMITS, ...fields });
+const withTiers = (...tiers: readonly unknown[]): unknown => ({ tiers, rules: [OWN] });
+const byTier = (...tiers: readonly unknown[]): unknown => ({ tiers, rules: [BY_TIER] });
+
+const domains: readonly SpecCase[] = [
+  good('a policy without a domain', { rules: [OWN] }),
+  good('the domain null', { domain: null, rules: [OWN] }),
+  ...textCases(table, { name: 'domain', path: 'spec.domain', place: (domain) => ({ domain, rules: [OWN] }) }, DOMAINS),
+];
+
+const shapes: readonly SpecCase[] = [
+  bad('no spec', undefined, 'spec', 'Required'),
+  bad('a list for the spec', [], 'spec'),
+  bad('text for the spec', 'spec', 'spec'),
+  bad('a number for the spec', 5, 'spec'),
+];
+
+const tiers: readonly SpecCase[] = [
+  ...listCases(
+    table,
+    { name: 'tiers', path: 'spec.tiers', place: (list) => ({ tiers: list, rules: [OWN] }) },
+    { min: 1, max: 16, item: (index) => tier(`t${index}`) },
+  ),
+  good('tiers null', { tiers: null, rules: [OWN] }),
+  ...textCases(
+    table,
+    { name: 'tier name', path: 'spec.tiers[0].name', place: (name) => withTiers({ name, limits: LIMITS }) },
+    LABELS,
+  ),
+  bad('two tiers with one name', withTiers(tier('a'), tier('b'), tier('a')), 'spec.tiers[2].name', 'Duplicate'),
+  bad('a tier without a name', withTiers({ limits: LIMITS }), 'spec.tiers[0].name', 'Required'),
+  bad('a tier without limits', withTiers({ name: 'a' }), 'spec.tiers[0].limits', 'Required'),
+  bad('a tier with an empty list of limits', withTiers(tier('a', { limits: [] })), 'spec.tiers[0].limits'),
+  bad('text for the default of a tier', withTiers(tier('a', { default: 'true' })), 'spec.tiers[0].default'),
+  bad('a number for the default of a tier', withTiers(tier('a', { default: 1 })), 'spec.tiers[0].default'),
+  bad('text for a tier', withTiers('free'), 'spec.tiers[0]'),
+  bad(
+    'a degraded value above requests in a tier',
+    withTiers(tier('a'), tier('b', { limits: [{ windowSeconds: 60, requests: 10, degraded: 11 }] })),
+    'spec.tiers[1].limits[0].degraded',
+    'DegradedAboveRequests',
+  ),
+  bad(
+    'one window twice in a tier',
+    withTiers(tier('a', { limits: [...LIMITS, ...LIMITS] })),
+    'spec.tiers[0].limits[1].windowSeconds',
+    'Duplicate',
+  ),
+];
+
+const YES = { default: true };
+
+const defaults: readonly SpecCase[] = [
+  good('tiers that nobody uses, without a default', withTiers(tier('a'), tier('b'))),
+  good('one default among tiers', byTier(tier('a'), tier('b', YES), tier('c', { default: false }))),
+  bad('two default tiers', byTier(tier('a', YES), tier('b', YES)), 'spec.tiers', 'SeveralDefaultTiers'),
+  bad(
+    'two default tiers that nobody uses',
+    withTiers(tier('a', YES), tier('b', YES)),
+    'spec.tiers',
+    'SeveralDefaultTiers',
+  ),
+  bad('limitsFrom without tiers', { rules: [BY_TIER] }, 'spec.tiers', 'NoDefaultTier'),
+  bad('limitsFrom without a default tier', byTier(tier('a'), tier('b')), 'spec.tiers', 'NoDefaultTier'),
+  bad('limitsFrom where no tier says true', byTier(tier('a', { default: false })), 'spec.tiers', 'NoDefaultTier'),
+  bad('limitsFrom where the default is null', byTier(tier('a', { default: null })), 'spec.tiers', 'NoDefaultTier'),
+];
+
+const manyLimits = (count: number): unknown[] =>
+  Array.from({ length: count }, (_, index) => ({ windowSeconds: index + 1, requests: 5, burst: 9, degraded: 1 }));
+
+/** As much of everything as there may be: within what the API server spends on checking one object. */
+const largest: readonly SpecCase[] = [
+  good('the largest policy there is', {
+    domain: 'payments',
+    tiers: Array.from({ length: 16 }, (_, index) =>
+      tier(`t${index}`, { default: index === 15, limits: manyLimits(8) }),
+    ),
+    rules: Array.from({ length: 64 }, (_, rule) => ({
+      name: `r${rule}`,
+      match: {
+        paths: Array.from({ length: 16 }, (_unused, path) => ({ type: 'Exact', value: `/${rule}/${path}` })),
+        headers: Array.from({ length: 8 }, (_unused, header) => ({ name: `x-${header}`, type: 'Exact', value: 'v' })),
+      },
+      countBy: ['consumer', 'tenant', 'clientIP', 'route'],
+      algorithm: 'TokenBucket',
+      ...(rule % 2 === 0 ? { limits: manyLimits(8) } : { limitsFrom: 'Tier' }),
+    })),
+  }),
+];
+
+export const policyCases: readonly SpecCase[] = [...domains, ...shapes, ...tiers, ...defaults, ...largest];

@@ -1,0 +1,159 @@
+import { describe, expect, it } from 'vitest';
+import { compileHealth, compilePolicy, counterFields } from '../../policy/compile.ts';
+import { type Document, readDocument, toStored } from '../../policy/documents.ts';
+import type { RawResource } from '../../policy/resource.ts';
+import { validate } from '../../policy/validate.ts';
+import { aHealth, aHealthDocument, aLimit, aPolicy, type PolicyBuilder } from './builders.ts';
+import { goodCases, resourceWith } from './cases.ts';
+
+/** The compiled form of what a source delivers. */
+function compile(raw: RawResource): Document {
+  const validation = validate(raw);
+  if (!validation.ok) throw new TypeError(JSON.stringify(validation.problems));
+  const { resource } = validation;
+  switch (resource.kind) {
+    case 'RateLimitPolicy':
+      return compilePolicy(resource);
+    case 'SystemHealth':
+      return compileHealth(resource);
+    case 'Consumer':
+      throw new TypeError('a consumer is not compiled');
+  }
+}
+
+/** The same value with the fields of every object in the opposite order. */
+function turned(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(turned);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .toReversed()
+      .map(([key, inner]) => [key, turned(inner)]),
+  );
+}
+
+const compiledCases = goodCases
+  .filter(({ kind }) => kind !== 'Consumer')
+  .map(({ name, kind, spec }) => ({ name, raw: resourceWith(kind, spec) }));
+
+describe('compiling', () => {
+  it.each(compiledCases)('gives a document that reads as it was written: $raw.kind: $name', ({ raw }) => {
+    const document = compile(raw);
+    expect(readDocument(toStored(document).text)).toEqual(document);
+  });
+
+  it.each(compiledCases)('gives one text, in whatever order fields are written: $raw.kind: $name', ({ raw }) => {
+    expect(JSON.stringify(compile({ ...raw, spec: turned(raw.spec) }))).toBe(JSON.stringify(compile(raw)));
+  });
+
+  it('gives one text, in whatever order axes are written', () => {
+    const text = (countBy: string[]): string => JSON.stringify(aPolicy().withRule({ countBy }).document());
+    expect(text(['tenant', 'consumer', 'header:a'])).toBe(text(['header:a', 'tenant', 'consumer']));
+  });
+
+  it('does not look at what is no part of the spec', () => {
+    const policy = aPolicy().build();
+    const later = { ...policy.metadata, generation: 9, uid: 'another', creationTimestamp: '2027-01-01T00:00:00Z' };
+    expect(compilePolicy({ ...policy, metadata: later })).toEqual(compilePolicy(policy));
+  });
+});
+
+describe('a compiled policy', () => {
+  it('has its domain, which is the namespace unless given', () => {
+    expect(aPolicy().document().domain).toBe('payments');
+    expect(aPolicy().forDomain('payments.eu').document().domain).toBe('payments.eu');
+  });
+
+  it('has its tiers and the default one', () => {
+    const policy = aPolicy().withTier('free').withTier('pro', { default: true });
+    expect(policy.document()).toMatchObject({ tiers: ['free', 'pro'], defaultTier: 'pro' });
+    expect(aPolicy().withTier('free').document()).not.toHaveProperty('defaultTier');
+    expect(aPolicy().document().tiers).toEqual([]);
+  });
+
+  it('has the numbers that hold: burst and degraded are requests unless given', () => {
+    const limits = [
+      aLimit({ windowSeconds: 1, requests: 10 }),
+      aLimit({ windowSeconds: 2, requests: 10, burst: 20, degraded: 0 }),
+    ];
+    expect(aPolicy().withRule({ limits }).document().rules[0]?.limits).toMatchObject([
+      { windowSeconds: 1, requests: 10, capacity: 10, degraded: 10 },
+      { windowSeconds: 2, requests: 10, capacity: 20, degraded: 0 },
+    ]);
+  });
+
+  it('has the limits of every tier in a rule that takes them from there', () => {
+    const policy = aPolicy()
+      .withTier('free', { default: true, limits: [aLimit({ requests: 1 })] })
+      .withTier('pro', { limits: [aLimit({ requests: 2 }), aLimit({ windowSeconds: 1, requests: 3 })] })
+      .withRule({ limitsFrom: 'Tier' });
+    expect(policy.document().rules[0]?.limits).toMatchObject({
+      free: [{ requests: 1 }],
+      pro: [{ requests: 2 }, { windowSeconds: 1, requests: 3 }],
+    });
+  });
+});
+
+describe('the field of a counter', () => {
+  const fields = (policy: PolicyBuilder): string[] => [...counterFields(policy.document()).keys()];
+  const base = aPolicy().withRule({ limits: [aLimit({ windowSeconds: 60, requests: 10 })] });
+  const tiered = aPolicy()
+    .withTier('free', { default: true, limits: [aLimit({ requests: 1 })] })
+    .withTier('pro', { limits: [aLimit({ requests: 2, burst: 9 })] })
+    .withRule({ limitsFrom: 'Tier' });
+
+  it.each([
+    ['the numbers are others', aPolicy().withRule({ limits: [aLimit({ requests: 7, burst: 70, degraded: 0 })] })],
+    ['the limits come from tiers', tiered],
+    ['the rule matches other requests', aPolicy().withRule({ match: { methods: ['GET'] } })],
+    ['the rule counts by other axes, which make another key', aPolicy().withRule({ countBy: ['tenant'] })],
+    ['the domain is another, which makes another key', base.forDomain('payments.eu')],
+  ])('is the same where %s', (_title, policy) => {
+    expect(fields(policy)).toEqual(fields(base));
+  });
+
+  it.each([
+    ['the rule has another name', aPolicy().withRule({ name: 'other' })],
+    ['the window is another', aPolicy().withRule({ limits: [aLimit({ windowSeconds: 61 })] })],
+    ['the algorithm is another', aPolicy().withRule({ algorithm: 'SlidingWindow' })],
+    ['the policy has another name', base.named('other')],
+    ['the policy is in another namespace', base.inNamespace('shop')],
+  ])('is another where %s', (_title, policy) => {
+    expect(fields(policy)).toHaveLength(1);
+    expect(fields(policy)).not.toEqual(fields(base));
+  });
+
+  it('does not mix up names that only join to the same text', () => {
+    const pairs = [
+      ['a', 'b-c'],
+      ['a-b', 'c'],
+      ['a1', '1b'],
+      ['a11', 'b'],
+    ].map(([policy = '', rule = '']) => fields(aPolicy().named(policy).withRule({ name: rule })));
+    expect(new Set(pairs.flat()).size).toBe(4);
+  });
+
+  it('is told with the rule and the window that it stands for', () => {
+    expect([...counterFields(base.document()).values()]).toEqual(['payments/limits, rule per-consumer, window 60']);
+  });
+});
+
+describe('a compiled health object', () => {
+  it('has its end in microseconds since 1970, in whatever zone it is written', () => {
+    const micros = Date.parse('2026-06-01T12:00:00.5Z') * 1000;
+    expect(aHealthDocument({ expiresAt: '2026-06-01T12:00:00.5Z' }).expiresAtMicros).toBe(micros);
+    expect(aHealthDocument({ expiresAt: '2026-06-01T17:45:00.500+05:45' }).expiresAtMicros).toBe(micros);
+  });
+
+  it('has what it covers, and nothing that was not said', () => {
+    const scope = { domains: ['payments'], tiers: ['free'] };
+    expect(aHealthDocument({ scope })).toMatchObject(scope);
+    expect(Object.keys(compileHealth(aHealth({ mode: 'NORMAL', reason: undefined })))).toEqual([
+      'format',
+      'requires',
+      'kind',
+      'name',
+      'mode',
+    ]);
+  });
+});

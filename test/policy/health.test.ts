@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest';
+import { coversDomain, effectiveHealth, isActive } from '../../policy/health.ts';
+import { aHealthDocument } from './builders.ts';
+
+const NOON = '2026-06-01T12:00:00Z';
+const NOON_MICROS = Date.parse(NOON) * 1000;
+const HOUR_MICROS = 3_600_000_000;
+const NORMAL = { mode: 'NORMAL', untilMicros: undefined };
+
+const degraded = (expiresAt?: string): ReturnType<typeof aHealthDocument> =>
+  aHealthDocument(expiresAt === undefined ? {} : { expiresAt });
+
+describe('a health object', () => {
+  it('that says NORMAL is never active', () => {
+    expect(isActive(aHealthDocument({ mode: 'NORMAL' }), NOON_MICROS)).toBe(false);
+  });
+
+  it('without an end is active for good', () => {
+    expect(isActive(degraded(), 0)).toBe(true);
+    expect(isActive(degraded(), Number.MAX_SAFE_INTEGER)).toBe(true);
+  });
+
+  it('is active up to the microsecond before its end', () => {
+    expect(isActive(degraded(NOON), NOON_MICROS - 1)).toBe(true);
+    expect(isActive(degraded(NOON), NOON_MICROS)).toBe(false);
+    expect(isActive(degraded(NOON), NOON_MICROS + 1)).toBe(false);
+  });
+
+  it('ends at the same moment in whatever zone that is written', () => {
+    expect(isActive(degraded('2026-06-01T14:00:00+02:00'), NOON_MICROS - 1)).toBe(true);
+    expect(isActive(degraded('2026-06-01T14:00:00+02:00'), NOON_MICROS)).toBe(false);
+  });
+
+  it('covers the domains that it names, or all', () => {
+    expect(coversDomain(degraded(), 'payments')).toBe(true);
+    const named = aHealthDocument({ scope: { domains: ['payments', 'shop'] } });
+    expect(coversDomain(named, 'payments')).toBe(true);
+    expect(coversDomain(named, 'payments.eu')).toBe(false);
+    expect(coversDomain(named, 'pay')).toBe(false);
+  });
+
+  it('covers the tiers that it names, or all; a tier that is not known only with all', () => {
+    const named = [aHealthDocument({ scope: { tiers: ['free'] } })];
+    const modeOf = (tier: string | undefined): string => effectiveHealth(named, tier, NOON_MICROS).mode;
+    expect(modeOf('free')).toBe('DEGRADED');
+    expect(modeOf('pro')).toBe('NORMAL');
+    expect(modeOf(undefined)).toBe('NORMAL');
+    expect(effectiveHealth([degraded()], undefined, NOON_MICROS).mode).toBe('DEGRADED');
+  });
+});
+
+describe('several health objects', () => {
+  const ended = degraded('2026-06-01T11:59:59Z');
+  const short = degraded('2026-06-01T13:00:00Z');
+  const long = degraded('2026-06-01T14:00:00Z');
+  const normal = aHealthDocument({ mode: 'NORMAL' });
+  const until = (hours: number): object => ({ mode: 'DEGRADED', untilMicros: NOON_MICROS + hours * HOUR_MICROS });
+
+  it.each([
+    ['none', [], NORMAL],
+    ['one NORMAL', [normal], NORMAL],
+    ['one that has ended', [ended], NORMAL],
+    ['one that is active', [short], until(1)],
+    ['two that are active', [short, long], until(2)],
+    ['the same in the other order', [long, short], until(2)],
+    ['one active, one that has ended', [ended, short], until(1)],
+    ['one active, one without an end', [short, degraded()], { mode: 'DEGRADED', untilMicros: undefined }],
+    ['one active, one NORMAL: NORMAL lifts nothing but itself', [short, normal], until(1)],
+  ] as const)('mean DEGRADED until the last active one ends: %s', (_title, healths, expected) => {
+    expect(effectiveHealth(healths, undefined, NOON_MICROS)).toEqual(expected);
+  });
+
+  it('of which some cover a tier end for that tier with these', () => {
+    const freeOnly = aHealthDocument({ expiresAt: '2026-06-01T14:00:00Z', scope: { tiers: ['free'] } });
+    expect(effectiveHealth([short, freeOnly], 'free', NOON_MICROS)).toEqual(until(2));
+    expect(effectiveHealth([short, freeOnly], 'pro', NOON_MICROS)).toEqual(until(1));
+  });
+});

@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { buildSnapshot } from '../../policy/snapshot.ts';
+import { aHealthDocument, aPolicy, indexOf } from './builders.ts';
+
+const IDENTITY = { incarnation: 'i', epoch: 2, revision: 7, manifest: 'm' };
+
+describe('a snapshot', () => {
+  it('knows the domains that have policies, and no others', () => {
+    const documents = [aPolicy().document(), aPolicy().forDomain('payments.eu').document(), aHealthDocument()];
+    const snapshot = buildSnapshot(IDENTITY, documents);
+    expect([...snapshot.domains.keys()]).toEqual(['payments', 'payments.eu']);
+    expect(snapshot.identity).toBe(IDENTITY);
+  });
+
+  it('has the rules of a domain in one order, in whatever order its documents come', () => {
+    const documents = ['c', 'a', 'b'].map((name) => aPolicy().named(name).document());
+    const orderOf = (all: typeof documents): string[] => indexOf(all).rules.map(({ policy }) => policy.id);
+    expect(orderOf(documents)).toEqual(['payments/a', 'payments/b', 'payments/c']);
+    expect(orderOf(documents.toReversed())).toEqual(orderOf(documents));
+  });
+
+  it('knows the tiers of all policies of a domain', () => {
+    const index = indexOf([
+      aPolicy().named('a').withTier('free').document(),
+      aPolicy().named('b').withTier('free').withTier('pro').document(),
+      aPolicy().named('c').forDomain('payments.eu').withTier('other').document(),
+    ]);
+    expect(index.tiers).toEqual(new Set(['free', 'pro']));
+  });
+
+  it('keeps with a domain the health objects that may cover it', () => {
+    const healths = [
+      aHealthDocument({ reason: 'everything' }),
+      aHealthDocument({ reason: 'this', scope: { domains: ['payments'] } }),
+      aHealthDocument({ reason: 'another', scope: { domains: ['payments.eu'] } }),
+    ];
+    const index = indexOf([aPolicy().document(), ...healths]);
+    expect(index.healths.map(({ reason }) => reason)).toEqual(['everything', 'this']);
+  });
+
+  it('gives the counters of each domain a slot of their own', () => {
+    const documents = [aPolicy().document(), aPolicy().forDomain('payments.eu').document()];
+    expect(indexOf(documents).partition).not.toBe(indexOf(documents, 'payments.eu').partition);
+  });
+});

@@ -46,14 +46,22 @@ export function sluice(options: SluiceOptions): RequestHandler {
       next();
       return;
     }
-    client.check(inputOf(options, request)).then(
-      (outcome) => answerWith(options, outcome, { request, response, next }),
-      (error: unknown) => fail(options, error, { request, response, next }),
-    );
+    void ask(client, options, { request, response, next });
   };
 }
 
 type Exchange = { readonly request: Request; readonly response: Response; readonly next: NextFunction };
+
+/** Never rejects: what a callback of the application throws is an error of its request, not the end of the process. */
+async function ask(client: LimiterClient, options: SluiceOptions, exchange: Exchange): Promise<void> {
+  try {
+    const outcome = await client.check(inputOf(options, exchange.request)).catch((error: unknown) => ({ error }));
+    if ('error' in outcome) fail(options, outcome.error, exchange);
+    else answerWith(options, outcome, exchange);
+  } catch (error) {
+    exchange.next(error);
+  }
+}
 
 function inputOf(options: SluiceOptions, request: Request): CheckInput {
   const apiKey = request.get(API_KEY_HEADER);
@@ -61,12 +69,18 @@ function inputOf(options: SluiceOptions, request: Request): CheckInput {
   return {
     domain: options.domain,
     method: request.method,
-    path: request.originalUrl,
+    path: pathOf(request.originalUrl),
     ...(request.ip === undefined ? {} : { ip: request.ip }),
     ...(apiKey === undefined || apiKey === '' ? {} : { api_key: apiKey }),
     ...(cost === undefined ? {} : { cost }),
     ...options.attributes?.(request),
   };
+}
+
+/** Without the query: no limit looks at it, and its length must not make a request one that is not understood. */
+function pathOf(url: string): string {
+  const end = url.indexOf('?');
+  return end === -1 ? url : url.slice(0, end);
 }
 
 function answerWith(options: SluiceOptions, outcome: CheckOutcome, exchange: Exchange): void {

@@ -9,6 +9,7 @@ import { subscribeToChanges, type Subscription } from '../store/changes.ts';
 import { RedisClock } from '../store/clock.ts';
 import { connect, disconnect } from '../store/connection.ts';
 import { findConsumerKey } from '../store/consumer-keys.ts';
+import { within } from '../store/deadline.ts';
 import { Decider } from '../store/decide.ts';
 import { createNames } from '../store/names.ts';
 import { Checker } from './check.ts';
@@ -45,7 +46,7 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   const decisions = connectAs('decisions', options, () => undefined);
   const configuration = connectAs('configuration', options, () => loader.refresh());
   const keys = new KeyCache({
-    find: (name) => findConsumerKey(decisions, names, options.owner, name),
+    find: (name) => within(options.redisDeadlineMillis, findConsumerKey(decisions, names, options.owner, name)),
     monotonicMillis: () => performance.now(),
   });
   const decider = new Decider(decisions, names, clock, { deadlineMillis: options.redisDeadlineMillis });

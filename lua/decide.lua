@@ -135,8 +135,9 @@ local function store(key, subject)
     end
   end
   redis.call('HSET', key, unpack(changed))
-  if #recovered > 0 then
-    redis.call('HDEL', key, unpack(recovered))
+  -- In parts: Lua cannot unpack more than some thousands of values.
+  for first = 1, #recovered, 1000 do
+    redis.call('HDEL', key, unpack(recovered, first, math.min(first + 999, #recovered)))
   end
   local ttl = math.ceil(longest / 1000) + 1000
   if ttl > redis.call('PTTL', key) then

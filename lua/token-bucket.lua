@@ -14,19 +14,23 @@
 -- is at most capacity + refill * T / windowMicros, and a request is denied only if the exact bucket would deny it.
 -- When a limit's refill changes, a fraction is rounded up to one microsecond, once per change.
 --
--- State: 25 bytes, tag 'b', last (i7, microseconds), whole (I7), fraction (I5), refill (I5).
+-- State: 25 bytes, tag 'b', last (i7, microseconds), whole (I7), fraction (I5), refill (I5). Anything else, or a debt
+-- that no limit can bring about, is no state of a bucket and counts as none: nobody is locked out by a broken value.
 
 local BUCKET_TAG = 98
 local BUCKET_FORMAT = '>Bi7I7I5I5'
+local MOST_DEBT = 9007199254 * 1000000
 
 local bucket = {}
 
 function bucket.read(packed, now)
-  if not packed or #packed ~= 25 then
-    return { last = now, whole = 0, fraction = 0, refill = 0 }
+  if packed and #packed == 25 and string.byte(packed) == BUCKET_TAG then
+    local _, last, whole, fraction, refill = struct.unpack(BUCKET_FORMAT, packed)
+    if whole <= MOST_DEBT and fraction < refill then
+      return { last = last, whole = whole, fraction = fraction, refill = refill }
+    end
   end
-  local _, last, whole, fraction, refill = struct.unpack(BUCKET_FORMAT, packed)
-  return { last = last, whole = whole, fraction = fraction, refill = refill }
+  return { last = now, whole = 0, fraction = 0, refill = 0 }
 end
 
 function bucket.write(state)
@@ -36,7 +40,7 @@ end
 -- The microseconds from `now` after which the packed state says nothing any more.
 function bucket.recovers_in(packed, now)
   local state = bucket.read(packed, now)
-  return state.whole + 1 - (now - state.last)
+  return state.refill == 0 and 0 or state.whole + 1 - (now - state.last)
 end
 
 -- product / divisor as quotient and remainder. Lua's % goes through a rounded division; fmod is exact.

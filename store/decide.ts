@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis';
 import type { LimitOutcome } from '../policy/decision.ts';
 import type { SelectedLimit } from '../policy/select.ts';
 import type { RedisClock } from './clock.ts';
+import { within } from './deadline.ts';
 import { StoreError, toStoreError } from './errors.ts';
 import type { Names } from './names.ts';
 import { integerOf, textsOf } from './reply.ts';
@@ -94,10 +95,8 @@ export class Decider {
   async #send(batch: readonly Pending[]): Promise<void> {
     const { keys, args } = encode(this.#names, batch);
     const sentAt = this.#clock.monotonicMillis();
-    const deadline = startDeadline(this.#deadlineMillis);
     try {
-      const running = this.#script.run(this.#redis, keys, args);
-      const reply = textsOf(await Promise.race([running, deadline.passed]));
+      const reply = textsOf(await within(this.#deadlineMillis, this.#script.run(this.#redis, keys, args)));
       if (reply.length !== batch.length + 1)
         throw new StoreError('BAD_REPLY', 'the reply has another length than the batch');
       const redisMicros = integerOf(reply[0]);
@@ -107,24 +106,9 @@ export class Decider {
       const storeError = toStoreError(error);
       for (const pending of batch) pending.reject(storeError);
     } finally {
-      deadline.cancel();
       this.#inFlight -= batch.length;
     }
   }
-}
-
-/**
- * Node runs timers before it reads sockets: after a stall of the event loop the timer fires although the reply is
- * already there. So the verdict waits until the sockets have been read once more.
- */
-function startDeadline(millis: number): { passed: Promise<never>; cancel: () => void } {
-  let timer: NodeJS.Timeout | undefined;
-  const passed = new Promise<never>((_resolve, reject) => {
-    const expire = (): void => reject(new StoreError('TIMEOUT', `no answer from Redis within ${millis} ms`));
-    timer = setTimeout(() => setImmediate(() => setImmediate(expire)), millis);
-  });
-  passed.catch(() => undefined);
-  return { passed, cancel: () => clearTimeout(timer) };
 }
 
 function encode(names: Names, batch: readonly Pending[]): { keys: string[]; args: (string | number)[] } {

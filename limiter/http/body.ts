@@ -1,7 +1,8 @@
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { BadRequest, MAX_BODY_BYTES } from './request.ts';
 
-/** The body as text. Throws BadRequest above 64 KiB, without keeping what was read. */
+/** The body as text. Throws BadRequest if it is not UTF-8, and above 64 KiB, without keeping what was read. */
 export function readBody(request: IncomingMessage): Promise<string> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
@@ -17,9 +18,12 @@ export function readBody(request: IncomingMessage): Promise<string> {
       request.removeAllListeners('data').resume();
       reject(new BadRequest('BODY_TOO_LARGE', `the body is larger than ${MAX_BODY_BYTES} bytes`));
     });
-    request.once('end', () =>
-      resolve((chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)).toString('utf8')),
-    );
+    request.once('end', () => {
+      const body = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
+      // What is decoded leniently makes one text, and one counter, of different names.
+      if (isUtf8(body)) resolve(body.toString('utf8'));
+      else reject(new BadRequest('BODY_NOT_JSON', 'the body is not valid UTF-8'));
+    });
     request.once('error', reject);
     request.once('aborted', () => reject(new Error('the caller went away')));
   });

@@ -37,7 +37,7 @@ export const decisionRequestSchema = z.strictObject({
     .optional(),
   method: z
     .string()
-    .regex(/^[A-Za-z]{1,16}$/)
+    .regex(/^[A-Za-z][A-Za-z-]{0,15}$/)
     .optional(),
   path: bounded(8192)
     .refine((value) => normalisePath(value) !== undefined, {
@@ -116,10 +116,11 @@ function parseWith<S extends z.ZodType>(schema: S, body: string): z.output<S> {
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
+  const problems = problemsOf(parsed.error, value, '');
   throw new BadRequest(
     'BAD_FIELD',
     'the body has fields that are not allowed as they are',
-    problemsOf(parsed.error, value, ''),
+    problems.map((problem) => (problem.path === '' ? { ...problem, path: 'body' } : problem)),
   );
 }
 

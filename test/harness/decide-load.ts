@@ -1,0 +1,47 @@
+// A process of its own that asks for decisions as fast as it may, for tests of what several processes admit together.
+// Over IPC: it says "ready", waits for a load, and answers with what was admitted.
+import { once } from 'node:events';
+import type { SelectedLimit } from '../../policy/select.ts';
+import { RedisClock } from '../../store/clock.ts';
+import { connect, disconnect, whenReady } from '../../store/connection.ts';
+import { Decider } from '../../store/decide.ts';
+import { createNames } from '../../store/names.ts';
+
+export type Load = {
+  readonly url: string;
+  readonly installation: string;
+  readonly limit: SelectedLimit;
+  readonly decisions: number;
+  /** Decisions that are asked for before the first of them is answered. */
+  readonly concurrency: number;
+};
+
+/** When something was admitted, by the clock of Redis in microseconds; each cost 1. */
+export type LoadResult = { readonly decided: number; readonly admittedAt: readonly number[] };
+
+/** Asks `decisions` times for one request. Any error is thrown: here Redis is healthy. */
+export async function runLoad(load: Load): Promise<LoadResult> {
+  const redis = connect(load.url, { onDown: () => undefined, onReady: () => undefined });
+  await whenReady(redis, AbortSignal.timeout(30_000));
+  const decider = new Decider(redis, createNames(load.installation), new RedisClock(), { deadlineMillis: 60_000 });
+  const admittedAt: number[] = [];
+  let asked = 0;
+  const one = async (): Promise<void> => {
+    while (asked < load.decisions) {
+      asked += 1;
+      const { admitted, redisMicros } = await decider.decide({ partition: 'p', cost: 1, limits: [load.limit] });
+      if (admitted) admittedAt.push(redisMicros);
+    }
+  };
+  await Promise.all(Array.from({ length: load.concurrency }, one));
+  disconnect(redis);
+  return { decided: asked, admittedAt };
+}
+
+if (import.meta.main && process.send !== undefined) {
+  process.send('ready');
+  const [load]: Load[] = await once(process, 'message');
+  if (load === undefined) throw new Error('no load');
+  process.send(await runLoad(load));
+  process.disconnect();
+}

@@ -1,0 +1,101 @@
+import { hashOfKey, recordNameOf } from '../../policy/api-key.ts';
+import { compileHealth, compilePolicy } from '../../policy/compile.ts';
+import { type ManifestEntry, type StoredDocument, toStored } from '../../policy/documents.ts';
+import { buildManifest } from '../../policy/manifest.ts';
+import type { RawResource } from '../../policy/resource.ts';
+import type { RateLimitPolicySpec } from '../../policy/schema/rate-limit-policy.ts';
+import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
+import { validate } from '../../policy/validate.ts';
+import { type Head, publish, readHead, readManifest, writeDocuments } from '../../store/configuration.ts';
+import { type ConsumerRecord, writeKeySet } from '../../store/consumer-keys.ts';
+import type { Names } from '../../store/names.ts';
+import type { Redis } from 'ioredis';
+
+/** Where to publish, and as whom. */
+export type Target = { readonly redis: Redis; readonly names: Names; readonly owner: string };
+
+export type Published = Omit<Head, 'owner'>;
+
+/** One object of a manifest; its document may be anything, also what no operator would write. */
+export type Entry = { readonly resource: RawResource; readonly document: StoredDocument };
+
+const metadata = (name: string, namespace: string): RawResource['metadata'] => ({
+  namespace,
+  name,
+  uid: `uid-of-${name}`,
+  generation: 1,
+  creationTimestamp: '2026-01-01T00:00:00Z',
+});
+
+/** A policy, validated and compiled as the operator does it. */
+export function aPolicy(spec: RateLimitPolicySpec, name = 'policy', namespace = 'payments'): Entry {
+  return compiled({ kind: 'RateLimitPolicy', metadata: metadata(name, namespace), spec });
+}
+
+export function aHealth(spec: SystemHealthSpec, name = 'incident'): Entry {
+  return compiled({ kind: 'SystemHealth', metadata: metadata(name, ''), spec });
+}
+
+/** An entry whose document has this text, whatever it is. */
+export function aRawDocument(text: string, name = 'policy'): Entry {
+  const resource: RawResource = { kind: 'RateLimitPolicy', metadata: metadata(name, 'payments'), spec: {} };
+  return { resource, document: { name: `raw-${name}-${text.length}`, text } };
+}
+
+function compiled(raw: RawResource): Entry {
+  const validation = validate(raw);
+  if (!validation.ok) throw new Error(`not valid: ${JSON.stringify(validation.problems)}`);
+  const { resource } = validation;
+  switch (resource.kind) {
+    case 'RateLimitPolicy':
+      return { resource: raw, document: toStored(compilePolicy(resource)) };
+    case 'SystemHealth':
+      return { resource: raw, document: toStored(compileHealth(resource)) };
+    case 'Consumer':
+      throw new Error('consumers are not part of the configuration');
+  }
+}
+
+/** Puts exactly these objects in force, as the next revision of the incarnation that is there. */
+export async function publishEntries(target: Target, entries: readonly Entry[]): Promise<Published> {
+  const { redis, names, owner } = target;
+  const seen = await readHead(redis, names);
+  const revision = (seen?.revision ?? 0) + 1;
+  const manifest = buildManifest(entries.map((entry) => toManifestEntry(entry, revision)));
+  const documents = [manifest.index, ...manifest.shards, ...entries.map(({ document }) => document)];
+  const references = new Set(documents.map(({ name }) => name));
+  const before = seen === undefined ? new Set<string>() : await referencesOf(target, seen);
+  const incarnation = seen?.incarnation ?? `incarnation-${process.hrtime.bigint()}`;
+  const next = { incarnation, epoch: seen?.epoch ?? 1, revision, manifest: manifest.index.name };
+  await writeDocuments(redis, names, documents);
+  await publish(redis, names, {
+    owner,
+    seen,
+    next,
+    becoming: [...references].filter((name) => !before.has(name)),
+    leaving: [...before].filter((name) => !references.has(name)),
+  });
+  return next;
+}
+
+async function referencesOf({ redis, names }: Target, head: Head): Promise<Set<string>> {
+  const { entries, parts } = await readManifest(redis, names, head.manifest);
+  return new Set([...parts, ...[...entries.values()].map(({ document }) => document)]);
+}
+
+function toManifestEntry({ resource, document }: Entry, revision: number): ManifestEntry {
+  const { namespace, name, uid, generation } = resource.metadata;
+  return { kind: resource.kind, namespace, name, uid, generation, revision, document: document.name };
+}
+
+export type TestKey = { readonly key: string } & Partial<ConsumerRecord>;
+
+/** Makes these the whole set of API keys. Returns its sequence number. */
+export function publishKeys(target: Target, keys: readonly TestKey[], pepper: string): Promise<number> {
+  const writer = { owner: target.owner, incarnation: 'keys of the test', epoch: 1, seenSequence: 0 };
+  const writes = keys.map(({ key, ...record }) => ({
+    name: recordNameOf(pepper, hashOfKey(key)),
+    record: { consumer: 'acme', namespace: 'payments', uid: 'uid-of-acme', ...record },
+  }));
+  return writeKeySet(target.redis, target.names, writer, writes);
+}

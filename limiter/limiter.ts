@@ -43,7 +43,10 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   const names = createNames(options.installation);
   const clock = new RedisClock();
   // Decisions have a connection of their own: a large document must not stand in front of them.
-  const decisions = connectAs('decisions', options, () => undefined);
+  let hasConnected = false;
+  const decisions = connectAs('decisions', options, () => {
+    hasConnected = true;
+  });
   const configuration = connectAs('configuration', options, () => loader.refresh());
   const keys = new KeyCache({
     find: (name) => within(options.redisDeadlineMillis, findConsumerKey(decisions, names, options.owner, name)),
@@ -60,16 +63,18 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     pod: options.pod,
     instance: randomUUID(),
   });
+  // Once ready it stays so: losing Redis later makes the failure policies decide, which is serving.
+  const isReady = (): boolean => loader.snapshot !== undefined && hasConnected;
   const metrics = new LimiterMetrics({
     revision: () => loader.snapshot?.identity.revision ?? 0,
-    isReady: () => loader.snapshot !== undefined,
+    isReady,
     isRedisReachable: () => loader.isRedisReachable,
     inFlight: () => decider.inFlight,
   });
   const checker = new Checker({ decider, keys, clock, metrics, pepper: options.pepper });
   const state = { snapshot: () => loader.snapshot, isRedisReachable: () => loader.isRedisReachable };
   const doors = createDoors({ checker, clock, metrics, log, checkDomain: options.checkDomain, ...state });
-  const ops = createOps({ metrics, isReady: () => loader.snapshot !== undefined, problem: () => loader.problem });
+  const ops = createOps({ metrics, isReady, problem: () => loader.problem });
   const subscription = subscribeToChanges(options.redisUrl, names, ['head', 'key'], () => loader.refresh());
   const running = { loader, subscription, servers: [doors, ops], connections: [decisions, configuration] };
   try {

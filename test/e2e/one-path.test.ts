@@ -33,6 +33,7 @@ beforeAll(async () => {
   await world.controlPlane.kubectl(['create', 'namespace', NAMESPACE]);
   operator = world.startOperator();
   limiters = [await world.startLimiter('limiter-a'), await world.startLimiter('limiter-b')];
+  await Promise.all(limiters.map(untilReady));
 });
 afterAll(() => world.stop());
 

@@ -14,7 +14,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Start Sluice on this machine with the example policies (PORT_BASE=n moves its ports)
-	@$(WITH_REDIS); exec $(NODE) cli/main.ts dev --resources examples/dev
+	@exec $(NODE) cli/main.ts dev --resources examples/dev
 
 test: $(INSTALLED) ## Run all tests (VITEST_ARGS="test/policy -t burst" runs some)
 	@$(WITH_REDIS); $(NODE) test/control-plane/prepare.ts && npm test --silent -- $(VITEST_ARGS)

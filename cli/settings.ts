@@ -67,6 +67,8 @@ const limiterOnly = {
   ),
 } as const;
 
+const SECRET: ReadonlySet<string> = new Set(['pepper', 'redisUrl']);
+
 const PEPPER_MISSING = '--pepper-file (SLUICE_PEPPER_FILE) or --pepper (SLUICE_PEPPER) is required';
 
 type Values = Readonly<Record<string, string | number | undefined>>;
@@ -135,9 +137,10 @@ function parse(settings: Readonly<Record<string, Setting>>, raw: Raw): Values {
     const parsed = schema.safeParse(raw[name]);
     if (parsed.success) values[name] = parsed.data;
     else {
-      // A secret is not repeated.
-      const value = name === 'pepper' ? '' : ` ${JSON.stringify(raw[name])}`;
-      errors.push(`--${flag} (${env})${value}: ${parsed.error.issues[0]?.message ?? 'is not allowed'}`);
+      // What may hold a secret is not repeated.
+      const value = SECRET.has(name) ? '' : ` ${JSON.stringify(raw[name])}`;
+      const hint = name === 'redisUrl' ? '; special characters in a password must be percent-encoded' : '';
+      errors.push(`--${flag} (${env})${value}: ${parsed.error.issues[0]?.message ?? 'is not allowed'}${hint}`);
     }
   }
   if (values['pepperFile'] !== undefined) values['pepper'] = readPepper(String(values['pepperFile']), errors);

@@ -37,7 +37,12 @@ export type SluiceOptions = {
 const API_KEY_HEADER = 'x-api-key';
 const DEFAULT_TIMEOUT_MS = 50;
 
-/** Middleware that asks a limiter about every request. It holds no limits and no counters of its own. */
+/**
+ * Middleware that asks a limiter about every request. It holds no limits and no counters of its own.
+ *
+ * Policies compare paths exactly; Express by default does not: it serves /Data/ where a route says /data. Unless policies
+ * match such paths too (Prefix, or no path at all), enable `strict routing` and `case sensitive routing`.
+ */
 export function sluice(options: SluiceOptions): RequestHandler {
   const endpoints = typeof options.endpoint === 'string' ? [options.endpoint] : options.endpoint;
   const client = new LimiterClient({ endpoints, timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS });

@@ -35,6 +35,9 @@ export type LimiterOptions = {
   readonly log: Logger;
 };
 
+/** What requests under way have to be answered in when the limiter stops. */
+const CLOSE_MILLIS = 3_000;
+
 export type Limiter = { stop(): Promise<void> };
 
 /** Resolves when both ports listen; whether a configuration is loaded then is what /readyz says. */
@@ -96,11 +99,11 @@ type Running = {
   readonly connections: readonly Redis[];
 };
 
-/** Answers what is under way, then lets go of everything. */
+/** Leaves the list of pods, answers what is under way, then lets go of everything. */
 async function stop({ loader, subscription, servers, connections }: Running): Promise<void> {
+  await loader.stop();
   await Promise.all(servers.map(close));
   subscription.close();
-  await loader.stop();
   connections.forEach(disconnect);
 }
 
@@ -126,6 +129,9 @@ async function close(server: Server): Promise<void> {
   server.close();
   // A connection that is answering now becomes idle later, and its client would keep it open.
   const sweep = setInterval(() => server.closeIdleConnections(), 50);
+  // One that never sends a request is not idle, and would keep us for ever.
+  const impatience = setTimeout(() => server.closeAllConnections(), CLOSE_MILLIS);
   await closed;
   clearInterval(sweep);
+  clearTimeout(impatience);
 }

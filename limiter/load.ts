@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { type Document, FORMAT, readDocument, UnreadableDocument } from '../policy/documents.ts';
-import { buildSnapshot, type ConfigurationIdentity, type Snapshot } from '../policy/snapshot.ts';
+import { buildSnapshot, type ConfigurationIdentity, isNewer, type Snapshot } from '../policy/snapshot.ts';
 import { type Acknowledgement, acknowledge, withdraw } from '../store/acknowledgements.ts';
 import type { RedisClock } from '../store/clock.ts';
 import { type Head, readDocuments, readManifest } from '../store/configuration.ts';
@@ -213,10 +213,4 @@ export class SnapshotLoader {
       'the configuration cannot be read; what was loaded stays in force',
     );
   }
-}
-
-/** Inside one incarnation only forward; another incarnation is another history of Redis' data. */
-export function isNewer(head: ConfigurationIdentity, held: ConfigurationIdentity | undefined): boolean {
-  if (held === undefined || head.incarnation !== held.incarnation) return true;
-  return head.epoch > held.epoch || (head.epoch === held.epoch && head.revision > held.revision);
 }

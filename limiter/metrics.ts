@@ -23,7 +23,7 @@ class Tally {
       known.value += 1;
       return;
     }
-    if (this.#counts.size < MAX_SERIES) {
+    if (this.#counts.size < MAX_SERIES || key === OTHER) {
       this.#counts.set(key, { labels: labels(), value: 1 });
       return;
     }

@@ -15,8 +15,8 @@ import type { Names } from '../store/names.ts';
 
 export type KeySetOptions = { readonly redis: Redis; readonly names: Names; readonly pepper: string };
 
-/** Where the keys of a consumer are in force: which generation of it, since which state of the set. */
-export type WrittenConsumer = { readonly generation: number; readonly sequence: number };
+/** Where the keys of a consumer are in force: which generation of which object, since which state of the set. */
+export type WrittenConsumer = { readonly uid: string; readonly generation: number; readonly sequence: number };
 
 const HASH_PREFIX = 'sha256:';
 
@@ -28,10 +28,17 @@ export class KeySet {
   #sequence = 0;
   /** The last valid state of each consumer, by uid: a bad edit changes nothing. */
   readonly #lastGood = new Map<string, ValidConsumer>();
+  /** Records that an operator before this one wrote for consumers that are refused now, by uid. */
+  readonly #inherited = new Map<string, Map<string, ConsumerRecord>>();
   readonly #consumers = new Map<string, WrittenConsumer>();
 
   constructor(options: KeySetOptions) {
     this.#options = options;
+  }
+
+  /** The state of the set as of the last write. */
+  get sequence(): number {
+    return this.#sequence;
   }
 
   /** Consumers by identity whose keys are in Redis. */
@@ -47,19 +54,21 @@ export class KeySet {
   async sync(identity: KeyWriter, existing: readonly RawResource[], valid: readonly ValidConsumer[]): Promise<void> {
     const writer = { ...identity, seenSequence: Math.max(identity.seenSequence, this.#sequence) };
     const effective = this.#effective(existing, valid);
-    const wanted = this.#recordsOf(effective);
     const state = await readKeySetState(this.#options.redis, this.#options.names);
     const isOurs =
       state !== undefined &&
       state.isComplete &&
       state.incarnation === writer.incarnation &&
+      state.epoch === writer.epoch &&
       state.sequence === this.#sequence;
-    const written = isOurs && state.epoch === writer.epoch ? this.#written : undefined;
-    this.#sequence = await (written === undefined
-      ? this.#writeAll(writer, wanted, existing)
-      : this.#writeChanges(writer, wanted, written));
+    if (this.#written === undefined) await this.#inherit(existing);
+    this.#forget(existing);
+    const wanted = this.#recordsOf(effective);
+    this.#sequence = await (isOurs && this.#written !== undefined
+      ? this.#writeChanges(writer, wanted, this.#written)
+      : this.#writeAll(writer, wanted));
     this.#written = new Map([...wanted].map(([name, record]) => [name, JSON.stringify(record)]));
-    this.#note(effective);
+    this.#note(existing, effective);
   }
 
   /** Whether the set in Redis is not the one that this process wrote. */
@@ -76,12 +85,13 @@ export class KeySet {
   }
 
   #recordsOf(consumers: readonly ValidConsumer[]): Map<string, ConsumerRecord> {
-    const records = new Map<string, ConsumerRecord>();
+    const records = new Map<string, ConsumerRecord>([...this.#inherited.values()].flatMap((kept) => [...kept]));
     for (const { metadata, spec } of consumers) {
       const record: ConsumerRecord = {
         consumer: spec.id ?? metadata.name,
         namespace: metadata.namespace,
         uid: metadata.uid,
+        generation: metadata.generation,
         ...(spec.tier === undefined ? {} : { tier: spec.tier }),
       };
       for (const hash of spec.apiKeyHashes ?? []) {
@@ -91,27 +101,34 @@ export class KeySet {
     return records;
   }
 
-  async #writeAll(
-    writer: KeyWriter,
-    wanted: ReadonlyMap<string, ConsumerRecord>,
-    existing: readonly RawResource[],
-  ): Promise<number> {
+  async #writeAll(writer: KeyWriter, wanted: ReadonlyMap<string, ConsumerRecord>): Promise<number> {
     const { redis, names } = this.#options;
     const surplus = [...(await listKeyNames(redis, names))].filter((name) => !wanted.has(name));
-    const kept = await this.#keptAfterRestart(surplus, existing);
-    const removals = surplus.filter((name) => !kept.has(name));
     return writeKeySet(redis, names, writer, [
       ...toWrites(wanted),
-      ...removals.map((name) => ({ name, record: undefined })),
+      ...surplus.map((name) => ({ name, record: undefined })),
     ]);
   }
 
-  /** Records of Consumers that are not valid now, and of which this process knows no valid state. */
-  async #keptAfterRestart(surplus: readonly string[], existing: readonly RawResource[]): Promise<ReadonlySet<string>> {
+  /** After a restart: the records of Consumers of which this process knows no valid state stay as they are. */
+  async #inherit(existing: readonly RawResource[]): Promise<void> {
+    const { redis, names } = this.#options;
     const unknown = new Set(existing.map((raw) => raw.metadata.uid).filter((uid) => !this.#lastGood.has(uid)));
-    if (unknown.size === 0) return new Set();
-    const records = await readKeyRecords(this.#options.redis, this.#options.names, surplus);
-    return new Set([...records].filter(([, record]) => unknown.has(record.uid)).map(([name]) => name));
+    if (unknown.size === 0) return;
+    const records = await readKeyRecords(redis, names, [...(await listKeyNames(redis, names))]);
+    for (const [name, record] of records) {
+      if (!unknown.has(record.uid)) continue;
+      const kept = this.#inherited.get(record.uid) ?? new Map<string, ConsumerRecord>();
+      this.#inherited.set(record.uid, kept.set(name, record));
+    }
+  }
+
+  /** What was inherited ends with its object, and with the first valid state of it. */
+  #forget(existing: readonly RawResource[]): void {
+    const alive = new Set(existing.map((raw) => raw.metadata.uid));
+    for (const uid of this.#inherited.keys()) {
+      if (!alive.has(uid) || this.#lastGood.has(uid)) this.#inherited.delete(uid);
+    }
   }
 
   async #writeChanges(
@@ -127,14 +144,20 @@ export class KeySet {
     return changeKeySet(this.#options.redis, this.#options.names, writer, [...changed, ...removed]);
   }
 
-  #note(effective: readonly ValidConsumer[]): void {
-    const ids = new Set(effective.map(idOf));
-    for (const id of this.#consumers.keys()) if (!ids.has(id)) this.#consumers.delete(id);
-    for (const consumer of effective) {
-      const { generation } = consumer.metadata;
-      const known = this.#consumers.get(idOf(consumer));
-      if (known?.generation !== generation)
-        this.#consumers.set(idOf(consumer), { generation, sequence: this.#sequence });
+  #note(existing: readonly RawResource[], effective: readonly ValidConsumer[]): void {
+    const generations = new Map(effective.map(({ metadata }) => [metadata.uid, metadata.generation]));
+    for (const [uid, records] of this.#inherited) {
+      for (const { generation } of records.values()) generations.set(uid, generation);
+    }
+    const known = new Map(this.#consumers);
+    this.#consumers.clear();
+    for (const raw of existing) {
+      const { uid } = raw.metadata;
+      const generation = generations.get(uid);
+      if (generation === undefined) continue;
+      const before = known.get(idOf(raw));
+      const isSame = before?.uid === uid && before.generation === generation;
+      this.#consumers.set(idOf(raw), isSame ? before : { uid, generation, sequence: this.#sequence });
     }
   }
 }

@@ -10,7 +10,7 @@ import { RedisClock } from '../store/clock.ts';
 import { connect, disconnect } from '../store/connection.ts';
 import { StoreError } from '../store/errors.ts';
 import { createNames, type Names } from '../store/names.ts';
-import { type CompileCache, computeDesired, type Desired } from './desired.ts';
+import { CompileCache, computeDesired, type Desired } from './desired.ts';
 import { KeySet } from './key-set.ts';
 import { Publisher } from './publisher.ts';
 import { expiryOf, readyPods, statusOf, type World } from './report.ts';
@@ -36,6 +36,9 @@ const DEBOUNCE_MILLIS = 50;
 const TICK_MILLIS = 2_000;
 /** After it, a pod that has not acknowledged is lagging. */
 const OVERDUE_MILLIS = 10_000;
+/** Shorter outages of Redis are not worth a write to every object. */
+const UNREACHABLE_MILLIS = 5_000;
+const WRITES_AT_ONCE = 8;
 
 export class Operator {
   readonly #options: OperatorOptions;
@@ -45,10 +48,13 @@ export class Operator {
   readonly #publisher: Publisher;
   readonly #keySet: KeySet;
   readonly #queue: WorkQueue;
-  readonly #compiled: CompileCache = new Map();
+  readonly #compiled = new CompileCache();
   readonly #subscription: Subscription;
   #desired: Desired | undefined;
   #publishedAtMillis = 0;
+  /** When the pods could last be asked. */
+  #askedAtMillis = performance.now();
+  #isStopping = false;
   #seenSequence = 0;
   /** What the last complete pass over all statuses was made from: the same again gives the same again. */
   #reported = '';
@@ -90,20 +96,19 @@ export class Operator {
   start(): void {
     this.#options.source.start((change) => {
       if (change === 'spec') this.#queue.add(CONFIGURATION, DEBOUNCE_MILLIS);
-      else {
-        this.#reported = '';
-        this.#queue.add(STATUS, DEBOUNCE_MILLIS);
-      }
+      else this.#reportAgain();
     });
     this.#ticker = setInterval(() => this.#queue.add(STATUS), TICK_MILLIS);
   }
 
   /** Finishes the work under way, then lets go of everything. */
   async stop(): Promise<void> {
+    this.#isStopping = true;
     clearInterval(this.#ticker);
-    clearTimeout(this.#expiry);
     await this.#options.source.stop();
     await this.#queue.stop();
+    // The work that was finished last may have set it.
+    clearTimeout(this.#expiry);
     this.#subscription.close();
     disconnect(this.#redis);
   }
@@ -134,7 +139,9 @@ export class Operator {
       }
       const { incarnation } = published.identity;
       const writer = { owner, incarnation, epoch: this.#publisher.epoch, seenSequence: this.#seenSequence };
+      const sequenceBefore = this.#keySet.sequence;
       await this.#keySet.sync(writer, source.list('Consumer'), this.#desired.consumers);
+      if (this.#keySet.sequence !== sequenceBefore) this.#publishedAtMillis = performance.now();
       this.#isConfigured = true;
     } catch (error) {
       // What is wrong with an edit is said even while it could not be published anyway.
@@ -151,19 +158,48 @@ export class Operator {
     const { source } = this.#options;
     if (!source.hasSynced() || this.#desired === undefined) return;
     const pods = await this.#askPods();
+    if (pods === undefined && performance.now() - this.#askedAtMillis < UNREACHABLE_MILLIS) return;
     const world = this.#world(this.#desired, pods);
     const fingerprint = fingerprintOf(world);
     if (fingerprint === this.#reported) return;
-    const resources = this.#resources();
-    const failures: unknown[] = [];
-    for (const raw of resources) {
-      const status = statusOf(raw, world);
-      // One status that cannot be written must not keep the others from being true.
-      if (status !== undefined) await source.writeStatus(raw, status).catch((error: unknown) => failures.push(error));
-    }
-    if (failures.length > 0) throw new AggregateError(failures, `${failures.length} statuses could not be written`);
+    // Before the first write: what changes during this pass asks for another one.
     this.#reported = fingerprint;
+    const resources = this.#resources();
+    const failures = await this.#writeStatuses(resources, world);
+    if (failures.length > 0) {
+      this.#reported = '';
+      throw new AggregateError(failures, `${failures.length} statuses could not be written`);
+    }
     this.#scheduleExpiry(resources, world);
+  }
+
+  /** Writes some at a time, and leaves the rest for the next pass when there is something to publish. */
+  async #writeStatuses(resources: readonly RawResource[], world: World): Promise<unknown[]> {
+    const { source } = this.#options;
+    const due = resources.flatMap((raw) => {
+      const status = statusOf(raw, world);
+      return status === undefined ? [] : [{ raw, status }];
+    });
+    const failures: unknown[] = [];
+    for (let start = 0; start < due.length; start += WRITES_AT_ONCE) {
+      if (this.#queue.hasNew(CONFIGURATION) || this.#isStopping) {
+        this.#reportAgain();
+        break;
+      }
+      const writes = due.slice(start, start + WRITES_AT_ONCE).map(({ raw, status }) => source.writeStatus(raw, status));
+      // One status that cannot be written must not keep the others from being true.
+      for (const outcome of await Promise.allSettled(writes)) {
+        if (outcome.status === 'rejected') failures.push(outcome.reason);
+        else if (outcome.value === 'outdated') this.#reportAgain();
+      }
+    }
+    return failures;
+  }
+
+  /** Soon: what this pass left out, or what changed under it, comes with the next. */
+  #reportAgain(): void {
+    this.#reported = '';
+    this.#queue.add(STATUS, DEBOUNCE_MILLIS);
   }
 
   #world(desired: Desired, pods: readonly PodReport[] | undefined): World {
@@ -185,11 +221,12 @@ export class Operator {
       const sentAt = this.#clock.monotonicMillis();
       const { pods, redisMicros } = await listPods(this.#redis, this.#names);
       this.#clock.observe(redisMicros, sentAt);
+      this.#askedAtMillis = performance.now();
       this.#seenSequence = Math.max(
         this.#seenSequence,
         ...pods.map(({ acknowledgement }) => acknowledgement.keySequence),
       );
-      if (this.#isConfigured && ((await this.#publisher.isDisplaced()) || (await this.#keySet.isDisplaced()))) {
+      if (this.#isConfigured && ((await this.#publisher.isDisplaced(pods)) || (await this.#keySet.isDisplaced()))) {
         this.#queue.add(CONFIGURATION);
       }
       return pods;

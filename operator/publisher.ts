@@ -2,9 +2,17 @@ import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { type ManifestEntry, type StoredDocument, UnreadableDocument } from '../policy/documents.ts';
 import { buildManifest } from '../policy/manifest.ts';
-import type { ConfigurationIdentity } from '../policy/snapshot.ts';
-import { listPods } from '../store/acknowledgements.ts';
-import { type Head, publish, readDocuments, readHead, readManifest, writeDocuments } from '../store/configuration.ts';
+import { type ConfigurationIdentity, isNewer } from '../policy/snapshot.ts';
+import { listPods, type PodReport } from '../store/acknowledgements.ts';
+import {
+  type Head,
+  type LoadedManifest,
+  publish,
+  readDocuments,
+  readHead,
+  readManifest,
+  writeDocuments,
+} from '../store/configuration.ts';
 import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
 
@@ -15,6 +23,12 @@ export type Published = {
   /** Names of all documents that the manifest needs, index and shards included. */
   readonly references: ReadonlySet<string>;
   /** Texts of documents of objects, as far as this process has seen them. */
+  readonly documents: ReadonlyMap<string, StoredDocument>;
+};
+
+/** What is to be in force, with the texts of all documents. */
+type Wanted = {
+  readonly wanted: ReadonlyMap<string, ManifestEntry>;
   readonly documents: ReadonlyMap<string, StoredDocument>;
 };
 
@@ -48,10 +62,15 @@ export class Publisher {
     return this.#epoch ?? 0;
   }
 
-  /** Whether head is not what this operator published last: Redis lost data, failed over, or somebody else wrote. */
-  async isDisplaced(): Promise<boolean> {
+  /**
+   * Whether head is not what this operator published last (Redis lost data, failed over, or somebody else wrote), or a
+   * pod holds something newer, which it would not give up for what head says.
+   */
+  async isDisplaced(pods: readonly PodReport[]): Promise<boolean> {
     const head = await readHead(this.#redis, this.#names);
-    return head === undefined || this.#published === undefined || keyOf(head) !== keyOf(this.#published.identity);
+    const published = this.#published;
+    if (head === undefined || published === undefined || keyOf(head) !== keyOf(published.identity)) return true;
+    return isOvertaken(published.identity, pods);
   }
 
   /** Whether this is a configuration that this operator knows to have published, or to have found. */
@@ -71,7 +90,9 @@ export class Publisher {
     // What this process knows is newer than what a fail-over or a flush left behind.
     if (this.#published !== undefined) return this.#published.entries;
     if (head === undefined) return NOTHING;
-    const { entries, parts } = await readManifest(this.#redis, this.#names, head.manifest);
+    const manifest = await this.#readManifest(head.manifest);
+    if (manifest === undefined) return NOTHING;
+    const { entries, parts } = manifest;
     const references = new Set([...parts, ...[...entries.values()].map((entry) => entry.document)]);
     this.#remember({ identity: identityOf(head), entries, references, documents: new Map() });
     return entries;
@@ -88,33 +109,37 @@ export class Publisher {
   ): Promise<PublishOutcome> {
     const { wanted, documents } = await this.#withKept(entries, compiled);
     const head = await readHead(this.#redis, this.#names);
-    const isOurs = this.#epoch !== undefined && head !== undefined && head.epoch === this.#epoch;
-    const isKnown = isOurs && this.#published !== undefined && keyOf(head) === keyOf(this.#published.identity);
-    const changed =
-      [...wanted.values()].some((entry) => entry.revision === 0) || wanted.size !== this.#published?.entries.size;
-    if (isKnown && !changed && this.#published !== undefined) return { published: this.#published, isNew: false };
-    return { published: await this.#move(head, wanted, documents), isNew: true };
+    const { pods } = await listPods(this.#redis, this.#names);
+    const published = this.#published;
+    const isCurrent =
+      published !== undefined &&
+      head !== undefined &&
+      head.epoch === this.#epoch &&
+      keyOf(head) === keyOf(published.identity) &&
+      !isOvertaken(published.identity, pods);
+    const isChanged =
+      wanted.size !== published?.entries.size || [...wanted.values()].some((entry) => entry.revision === 0);
+    if (isCurrent && !isChanged) return { published, isNew: false };
+    return { published: await this.#move(head, pods, { wanted, documents }), isNew: true };
   }
 
-  /** The next identity is above head, every acknowledgement and this operator's memory, whichever of them was lost. */
-  async #nextIdentity(head: Head | undefined): Promise<Omit<ConfigurationIdentity, 'manifest'>> {
-    const { pods } = await listPods(this.#redis, this.#names);
+  /**
+   * The next identity is above head, every acknowledgement and this operator's memory, whichever of them was lost. The
+   * epoch is this operator's own once it has published with it; until then another one may claim it first.
+   */
+  #nextIdentity(head: Head | undefined, pods: readonly PodReport[]): Omit<ConfigurationIdentity, 'manifest'> {
     const known = [
       head,
       this.#published?.identity,
       ...pods.map(({ acknowledgement }) => acknowledgement.identity),
     ].filter((identity) => identity !== undefined);
     const highest = Math.max(this.#highestRevision, 0, ...known.map((identity) => identity.revision));
-    this.#epoch ??= Math.max(0, ...known.map((identity) => identity.epoch)) + 1;
-    return { incarnation: head?.incarnation ?? randomUUID(), epoch: this.#epoch, revision: highest + 1 };
+    const epoch = this.#epoch ?? Math.max(0, ...known.map((identity) => identity.epoch)) + 1;
+    return { incarnation: head?.incarnation ?? randomUUID(), epoch, revision: highest + 1 };
   }
 
-  async #move(
-    head: Head | undefined,
-    wanted: ReadonlyMap<string, ManifestEntry>,
-    documents: ReadonlyMap<string, StoredDocument>,
-  ): Promise<Published> {
-    const next = await this.#nextIdentity(head);
+  async #move(head: Head | undefined, pods: readonly PodReport[], { wanted, documents }: Wanted): Promise<Published> {
+    const next = this.#nextIdentity(head, pods);
     const entries = new Map(
       [...wanted].map(([id, entry]) => [id, entry.revision === 0 ? { ...entry, revision: next.revision } : entry]),
     );
@@ -139,6 +164,7 @@ export class Publisher {
       becoming: [...references].filter((name) => !isThere(name)),
       leaving: [...before.names].filter((name) => !references.has(name)),
     });
+    this.#epoch = next.epoch;
     return this.#remember({ identity, entries, references, documents });
   }
 
@@ -146,7 +172,7 @@ export class Publisher {
   async #withKept(
     entries: ReadonlyMap<string, ManifestEntry>,
     compiled: ReadonlyMap<string, StoredDocument>,
-  ): Promise<{ wanted: ReadonlyMap<string, ManifestEntry>; documents: ReadonlyMap<string, StoredDocument> }> {
+  ): Promise<Wanted> {
     const wanted = new Map(entries);
     const documents = new Map(compiled);
     for (const [id, { document }] of entries) {
@@ -177,14 +203,22 @@ export class Publisher {
     if (this.#published !== undefined && keyOf(this.#published.identity) === keyOf(head)) {
       return { names: this.#published.references, isTrusted: this.#epoch === head.epoch };
     }
+    // If it cannot be read, nobody can load it: its documents have no time to live and stay, which harms nobody.
+    const manifest = await this.#readManifest(head.manifest);
+    const entries = [...(manifest?.entries.values() ?? [])];
+    return {
+      names: new Set([...(manifest?.parts ?? []), ...entries.map((entry) => entry.document)]),
+      isTrusted: false,
+    };
+  }
+
+  /** Undefined if a part of it is lost, or of a format that this version does not read. */
+  async #readManifest(name: string): Promise<LoadedManifest | undefined> {
     try {
-      const { entries, parts } = await readManifest(this.#redis, this.#names, head.manifest);
-      return { names: new Set([...parts, ...[...entries.values()].map((entry) => entry.document)]), isTrusted: false };
+      return await readManifest(this.#redis, this.#names, name);
     } catch (error) {
-      // It cannot be read, so nobody can load it: its documents have no time to live and stay, which harms nobody.
-      if (error instanceof UnreadableDocument || (error instanceof StoreError && error.code === 'MISSING_DOCUMENT')) {
-        return { names: new Set(), isTrusted: false };
-      }
+      if (error instanceof UnreadableDocument) return undefined;
+      if (error instanceof StoreError && error.code === 'MISSING_DOCUMENT') return undefined;
       throw error;
     }
   }
@@ -198,6 +232,14 @@ export class Publisher {
     if (this.#history.size > REMEMBERED && oldest !== undefined) this.#history.delete(oldest);
     return published;
   }
+}
+
+/** Whether some pod of this incarnation holds a later configuration. */
+function isOvertaken(identity: ConfigurationIdentity, pods: readonly PodReport[]): boolean {
+  return pods.some(({ acknowledgement }) => {
+    const held = acknowledgement.identity;
+    return held !== undefined && held.incarnation === identity.incarnation && isNewer(held, identity);
+  });
 }
 
 const keyOf = ({ incarnation, epoch, revision }: ConfigurationIdentity): string =>

@@ -57,6 +57,7 @@ export function statusOf(raw: RawResource, world: World): unknown {
       laggingPods: active === undefined ? [] : ready.filter((pod) => !active.isHeldBy(pod)).map(toLagging),
       isOverdue: world.isOverdue,
       isStoreReachable: world.pods !== undefined,
+      isActiveKnown: world.published !== undefined,
     },
     previous,
     world.now,
@@ -73,7 +74,7 @@ export function statusOf(raw: RawResource, world: World): unknown {
 function activeOf(raw: RawResource, world: World): Active | undefined {
   if (raw.kind === 'Consumer') {
     const written = world.consumers.get(idOf(raw));
-    if (written === undefined) return undefined;
+    if (written === undefined || written.uid !== raw.metadata.uid) return undefined;
     return {
       generation: written.generation,
       revision: 0,
@@ -108,6 +109,8 @@ function toLagging({ acknowledgement }: PodReport): LaggingPod {
 
 /** What one kind's status says besides conditions. */
 function details(raw: RawResource, world: World, known: { active: Active | undefined; pods: PodCounts }): object {
+  // While nothing is known of what is in force, what was said of it last stands.
+  if (world.published === undefined) return lastSaid(raw);
   const inForce = {
     activeGeneration: known.active?.generation ?? 0,
     revision: known.active?.revision ?? 0,
@@ -121,6 +124,13 @@ function details(raw: RawResource, world: World, known: { active: Active | undef
     case 'Consumer':
       return {};
   }
+}
+
+const SAID_OF_FORCE = ['activeGeneration', 'revision', 'pods', 'effectiveMode', 'since', 'affectedPolicies'];
+
+function lastSaid({ status }: RawResource): object {
+  const said = isRecord(status) ? status : {};
+  return Object.fromEntries(SAID_OF_FORCE.filter((name) => name in said).map((name) => [name, said[name]]));
 }
 
 function healthDetails(raw: RawResource, world: World): object {

@@ -12,6 +12,9 @@ export type ResourceSource = {
   /** Whether every kind has been read completely once. Before that nothing may be published. */
   hasSynced(): boolean;
   list(kind: ResourceKind): readonly RawResource[];
-  /** Records the status of an object; does nothing if the object is gone. Throws if it could not be recorded. */
-  writeStatus(resource: RawResource, status: unknown): Promise<void>;
+  /**
+   * Records the status of an object; does nothing if the object is gone. `outdated`: the object changed since it was
+   * listed, so nothing was recorded. Throws if it could not be recorded.
+   */
+  writeStatus(resource: RawResource, status: unknown): Promise<'recorded' | 'outdated'>;
 };

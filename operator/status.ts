@@ -13,6 +13,8 @@ export type StatusFacts = {
   /** Whether the pods have had time enough: whoever is behind then is lagging, not propagating. */
   readonly isOverdue: boolean;
   readonly isStoreReachable: boolean;
+  /** Whether it is known at all what is in force: not before Redis was read once. */
+  readonly isActiveKnown: boolean;
 };
 
 export type LaggingPod = { readonly pod: string; readonly problem: string | undefined };
@@ -74,6 +76,13 @@ function judgeAccepted({ problems }: StatusFacts): Verdict {
 }
 
 function judgeEnforced(facts: StatusFacts): Verdict {
+  if (!facts.isActiveKnown) {
+    return {
+      status: 'Unknown',
+      reason: 'RedisUnavailable',
+      message: 'the operator cannot reach Redis, so it is not known what is in force',
+    };
+  }
   if (facts.problems.length > 0) {
     return facts.activeGeneration > 0
       ? { status: 'False', reason: 'LastGoodActive', message: `generation ${facts.activeGeneration} stays in force` }

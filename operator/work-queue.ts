@@ -39,6 +39,11 @@ export class WorkQueue {
     this.#due.set(key, { timer, atMillis });
   }
 
+  /** Whether new work waits under a key: not the key in work, and not one that waits to be tried again. */
+  hasNew(key: string): boolean {
+    return !this.#failures.has(key) && (this.#ready.has(key) || this.#due.has(key));
+  }
+
   /** Lets the work under way finish and takes up no other. */
   async stop(): Promise<void> {
     this.#isStopped = true;

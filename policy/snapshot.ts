@@ -10,6 +10,13 @@ export type ConfigurationIdentity = {
   readonly manifest: string;
 };
 
+/** Whether a pod that holds one configuration follows another: inside one incarnation only forward; another
+ * incarnation is another history of Redis' data. */
+export function isNewer(offered: ConfigurationIdentity, held: ConfigurationIdentity | undefined): boolean {
+  if (held === undefined || offered.incarnation !== held.incarnation) return true;
+  return offered.epoch > held.epoch || (offered.epoch === held.epoch && offered.revision > held.revision);
+}
+
 export type IndexedRule = {
   readonly policy: IndexedPolicy;
   readonly rule: CompiledRule;

@@ -11,6 +11,8 @@ const recordSchema = z.object({
   namespace: z.string(),
   /** Of the Consumer object that the record was made from. */
   uid: z.string(),
+  /** Of that object. */
+  generation: z.int(),
   tier: z.string().optional(),
 });
 

@@ -37,6 +37,8 @@ class LastHour {
 export async function startDemoApp(options: DemoAppOptions): Promise<DemoApp> {
   const app = express();
   app.disable('x-powered-by').disable('etag');
+  // As the limits see paths: /api/data/ and /API/data are other paths, and not ways around the limit of /api/data.
+  app.enable('strict routing').enable('case sensitive routing');
   const hour = new LastHour();
   const onDecision = ({ allowed }: { allowed: boolean }): void => hour.count(allowed);
   const shared = { endpoint: options.limiters, timeoutMs: 1_000, onDecision };

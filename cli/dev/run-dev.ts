@@ -43,8 +43,8 @@ export async function runDev({ resources, env }: DevOptions): Promise<void> {
     log: display.logger('operator'),
     onFatal: (error) => displaced.resolve(error.message),
   });
-  operator.start();
   stack.defer(() => operator.stop());
+  operator.start();
   for (const [index, limiter] of ports.limiters.entries()) {
     const running = await startDevLimiter(shared, `limiter-${index + 1}`, { limiter, display });
     stack.defer(() => running.stop());

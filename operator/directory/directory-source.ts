@@ -63,7 +63,7 @@ export class DirectorySource implements ResourceSource {
     return [...this.#objects.values()].map(({ raw }) => raw).filter((raw) => raw.kind === kind);
   }
 
-  writeStatus(resource: RawResource, status: unknown): Promise<void> {
+  writeStatus(resource: RawResource, status: unknown): Promise<'recorded'> {
     const known = this.#objects.get(idOf(resource));
     if (known !== undefined) {
       this.#objects.set(idOf(resource), { ...known, raw: { ...known.raw, status } });
@@ -72,7 +72,7 @@ export class DirectorySource implements ResourceSource {
         return place === undefined ? known.file : `${known.file}:${place.line}:${place.column}`;
       });
     }
-    return Promise.resolve();
+    return Promise.resolve('recorded');
   }
 
   /** Editors write in several steps; what they leave behind is what counts. */
@@ -82,7 +82,8 @@ export class DirectorySource implements ResourceSource {
   }
 
   #read(): void {
-    const texts = readFiles(this.#directory);
+    const texts = this.#readFiles();
+    if (texts === undefined) return;
     if (this.#hasSynced && isDeepStrictEqual(texts, this.#texts)) return;
     const readings = [...texts].map(([file, text]) => ({ file, ...readYaml(file, text) }));
     const problems = readings.flatMap((reading) => reading.problems);
@@ -98,6 +99,22 @@ export class DirectorySource implements ResourceSource {
     if (!isDeepStrictEqual(problems, this.#problems)) this.#events.onFileProblems(problems);
     this.#problems = problems;
     this.#notify('spec');
+  }
+
+  /** Undefined if the directory cannot be read now: then what it held stays in force. */
+  #readFiles(): ReadonlyMap<string, string> | undefined {
+    try {
+      return readFiles(this.#directory);
+    } catch (error) {
+      if (!this.#hasSynced) throw error;
+      const message = error instanceof Error ? error.message : String(error);
+      const problems = [{ file: this.#directory, place: undefined, message }];
+      if (!isDeepStrictEqual(problems, this.#problems)) this.#events.onFileProblems(problems);
+      this.#problems = problems;
+      // Whatever is found when it is back is news.
+      this.#texts = new Map();
+      return undefined;
+    }
   }
 
   #take(objects: Map<string, Known>, problems: FileProblem[], found: Known): void {
@@ -126,7 +143,8 @@ export class DirectorySource implements ResourceSource {
 /** Name and text of every YAML file, in order of the names. */
 function readFiles(directory: string): ReadonlyMap<string, string> {
   const texts = new Map<string, string>();
-  for (const name of readdirSync(directory).toSorted()) {
+  const files = readdirSync(directory, { withFileTypes: true }).filter((entry) => !entry.isDirectory());
+  for (const name of files.map((entry) => entry.name).toSorted()) {
     if (!YAML_FILE.test(name)) continue;
     const file = join(directory, name);
     try {

@@ -3,6 +3,7 @@ import { isAlias, isMap, LineCounter, type Node, parseAllDocuments, visit } from
 import { z } from 'zod';
 import { problemsOf } from '../../policy/problems.ts';
 import type { RawResource } from '../../policy/resource.ts';
+import { label } from '../../policy/schema/fields.ts';
 import { allKinds, type ResourceKind, resourceKinds } from '../../policy/schema/kinds.ts';
 import { GROUP, VERSION } from '../../policy/schema/to-crd.ts';
 
@@ -19,7 +20,7 @@ const envelope = z.object({
   kind: z.enum(allKinds),
   metadata: z.object({
     name: z.string().regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/),
-    namespace: z.string().optional(),
+    namespace: label.optional(),
   }),
   spec: z.unknown(),
 });

@@ -21,6 +21,8 @@ const API = `/apis/${GROUP}/${VERSION}`;
 export class ClusterSource implements ResourceSource {
   readonly #client: ApiClient;
   readonly #objects = new Map<ResourceKind, Map<string, RawResource>>(allKinds.map((kind) => [kind, new Map()]));
+  /** resourceVersion of each object by its uid. */
+  readonly #versions = new Map<string, string>();
   readonly #reflectors: readonly Reflector[];
   #notify: (change: SourceChange) => void = () => undefined;
 
@@ -59,8 +61,12 @@ export class ClusterSource implements ResourceSource {
     return [...this.#of(kind).values()];
   }
 
-  async writeStatus(resource: RawResource, status: unknown): Promise<void> {
+  async writeStatus(resource: RawResource, status: unknown): Promise<'recorded' | 'outdated'> {
     const { namespace, name, uid } = resource.metadata;
+    const key = keyOf(resource.metadata);
+    const version = this.#versions.get(uid);
+    // Replaced by another object since it was listed.
+    if (version === undefined) return 'outdated';
     const scope = namespace === '' ? '' : `/namespaces/${encodeURIComponent(namespace)}`;
     try {
       const written = await this.#client.call(
@@ -69,21 +75,25 @@ export class ClusterSource implements ResourceSource {
           method: 'PATCH',
           query: { fieldManager: FIELD_MANAGER, force: 'true' },
           contentType: 'application/apply-patch+yaml',
-          // The uid keeps the status of a deleted object from reaching another one of the same name.
+          // A write to the status does not look at the uid; the version keeps it from another object of the same name.
           body: {
             apiVersion: `${GROUP}/${VERSION}`,
             kind: resource.kind,
-            metadata: { name, uid, ...(namespace === '' ? {} : { namespace }) },
+            metadata: { name, resourceVersion: version, ...(namespace === '' ? {} : { namespace }) },
             status,
           },
         },
       );
-      const known = this.#of(resource.kind).get(keyOf(resource.metadata));
-      const answered = toRaw(resource.kind, parseObject(written));
-      if (known === resource) this.#of(resource.kind).set(keyOf(resource.metadata), answered);
+      const answered = parseObject(written);
+      this.#versions.set(uid, answered.metadata.resourceVersion);
+      // Only the status: the answer may hold a newer spec, which is news that the watch has to bring.
+      const known = this.#of(resource.kind);
+      if (known.get(key) === resource) known.set(key, { ...resource, status: answered.status });
+      return 'recorded';
     } catch (error) {
-      // Deleted, or made anew, since it was read: the watch tells, and there is nothing left to say.
-      if (error instanceof ApiError && (error.status === 404 || error.status === 409)) return;
+      if (error instanceof ApiError && error.status === 409) return 'outdated';
+      // Deleted since it was read: there is nothing left to say.
+      if (error instanceof ApiError && error.status === 404) return 'recorded';
       throw error;
     }
   }
@@ -96,8 +106,9 @@ export class ClusterSource implements ResourceSource {
 
   #replace(kind: ResourceKind, objects: readonly KubernetesObject[]): void {
     const known = this.#of(kind);
+    for (const { metadata } of known.values()) this.#versions.delete(metadata.uid);
     known.clear();
-    for (const object of objects) known.set(keyOf(object.metadata), toRaw(kind, object));
+    for (const object of objects) this.#store(kind, object);
     // Asynchronously: until the list was delivered, the reflector does not count as synced.
     queueMicrotask(() => this.#notify('spec'));
   }
@@ -105,15 +116,25 @@ export class ClusterSource implements ResourceSource {
   #put(kind: ResourceKind, object: KubernetesObject): void {
     const key = keyOf(object.metadata);
     const before = this.#of(kind).get(key);
-    const now = toRaw(kind, object);
-    this.#of(kind).set(key, now);
+    const now = this.#store(kind, object);
     const isSameSpec =
       before?.metadata.uid === now.metadata.uid && before.metadata.generation === now.metadata.generation;
     if (!isSameSpec) this.#notify('spec');
     else if (!isDeepStrictEqual(before.status, now.status)) this.#notify('status');
   }
 
+  #store(kind: ResourceKind, object: KubernetesObject): RawResource {
+    const key = keyOf(object.metadata);
+    const replaced = this.#of(kind).get(key);
+    if (replaced !== undefined) this.#versions.delete(replaced.metadata.uid);
+    const raw = toRaw(kind, object);
+    this.#of(kind).set(key, raw);
+    this.#versions.set(object.metadata.uid, object.metadata.resourceVersion);
+    return raw;
+  }
+
   #remove(kind: ResourceKind, object: KubernetesObject): void {
+    this.#versions.delete(object.metadata.uid);
     if (this.#of(kind).delete(keyOf(object.metadata))) this.#notify('spec');
   }
 }

@@ -95,6 +95,10 @@ describe('sluice dev', () => {
     expect(response.headers.get('x-ratelimit-remaining')).toBe(String(limit - 1));
   });
 
+  it.each(['/api/data/', '/API/data'])('has no way around the limit at %s', async (path) => {
+    expect(await tally(path, 1)).toEqual({ 404: 1 });
+  });
+
   it('turns an unknown API key away', async () => {
     expect(await tally('/test', 1, { 'x-api-key': 'nobody has this key' })).toEqual({ 401: 1 });
   });
@@ -209,6 +213,15 @@ describe('sluice dev on a machine without a Redis of its own', () => {
     expect(await own.stop()).toBe(0);
     // Where there was one on the usual port, any port stands for the one that was not started.
     await expect(reach(startedAt === undefined ? await freePort() : Number(startedAt))).rejects.toThrow('ECONNREFUSED');
+  });
+
+  it('ends with the reason when the directory is not there', async () => {
+    const lost = startSluice(['dev', '--resources', join(folder, 'nowhere')], {
+      PORT_BASE: String(PORT_BASE + 2_000),
+      REDIS_URL: redis.url,
+    });
+    expect(await lost.exited()).toBe(1);
+    expect(lost.output()).toContain('nowhere');
   });
 
   it('refuses a PORT_BASE that leaves no room, and says what is allowed', async () => {

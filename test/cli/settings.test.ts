@@ -54,13 +54,21 @@ describe('settings', () => {
     };
     const errors = errorsOf(() => limiterSettings(raw));
     expect(errors).toEqual([
-      expect.stringContaining('--redis-url (SLUICE_REDIS_URL) "http://x": '),
+      expect.stringContaining('--redis-url (SLUICE_REDIS_URL): '),
       expect.stringContaining('--installation (SLUICE_INSTALLATION) "A_B": must be a DNS label'),
       expect.stringContaining('--log-level (SLUICE_LOG_LEVEL) "loud": '),
       expect.stringContaining('--port (SLUICE_PORT) "70000": '),
       expect.stringContaining('--ops-port (SLUICE_OPS_PORT) "1.5": '),
       expect.stringContaining('is required'),
     ]);
+  });
+
+  it('never repeat a password that is part of a URL', () => {
+    const errors = errorsOf(() =>
+      limiterSettings({ ...presets, pepper: PEPPER, redisUrl: 'redis://user:pa#ssword@redis:6379' }),
+    );
+    expect(errors).toEqual([expect.stringContaining('must be percent-encoded')]);
+    expect(errors.join()).not.toContain('pa#');
   });
 
   it('never repeat a pepper that is refused', () => {

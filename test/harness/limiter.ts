@@ -87,11 +87,13 @@ function parse(text: string): Json {
   return { ...value };
 }
 
-/** Waits until the limiter enforces this revision. */
+/** Waits until the limiter enforces this revision, and can reach the counters. */
 export function untilRevision(limiter: TestLimiter, revision: number): Promise<void> {
   return eventually(async () => {
     const { body } = await get(`${limiter.url}/health`);
     if (body['revision'] !== revision) throw new Error(`${limiter.pod} is not at ${revision}: ${JSON.stringify(body)}`);
+    const { status } = await get(`${limiter.opsUrl}/readyz`);
+    if (status !== 200) throw new Error(`${limiter.pod} is not ready`);
   });
 }
 

@@ -95,7 +95,7 @@ export function publishKeys(target: Target, keys: readonly TestKey[], pepper: st
   const writer = { owner: target.owner, incarnation: 'keys of the test', epoch: 1, seenSequence: 0 };
   const writes = keys.map(({ key, ...record }) => ({
     name: recordNameOf(pepper, hashOfKey(key)),
-    record: { consumer: 'acme', namespace: 'payments', uid: 'uid-of-acme', ...record },
+    record: { consumer: 'acme', namespace: 'payments', uid: 'uid-of-acme', generation: 1, ...record },
   }));
   return writeKeySet(target.redis, target.names, writer, writes);
 }

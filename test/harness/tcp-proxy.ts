@@ -5,8 +5,6 @@ export type TcpProxy = {
   readonly port: number;
   /** Connections that are open through it now. */
   readonly connections: number;
-  /** Connections that were ever made through it. */
-  readonly accepted: number;
   /** Requests still arrive, nothing comes back: neither replies nor the end of a connection. */
   holdReplies(): void;
   /** Lets through what was held, in order. */
@@ -22,9 +20,7 @@ type Pair = { readonly client: Socket; readonly server: Socket };
 export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const pairs = new Set<Pair>();
   let isHolding = false;
-  let accepted = 0;
   const listener = createServer((client) => {
-    accepted += 1;
     const pair: Pair = { client, server: connect(targetPort, '127.0.0.1') };
     pairs.add(pair);
     client.pipe(pair.server);
@@ -45,9 +41,6 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     port: address.port,
     get connections() {
       return pairs.size;
-    },
-    get accepted() {
-      return accepted;
     },
     holdReplies: () => {
       isHolding = true;

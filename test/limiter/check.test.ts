@@ -176,14 +176,15 @@ describe('a decision', () => {
   it('is counted with its outcome', async () => {
     const series = (action: string, reason: string): string =>
       `sluice_decisions_total{domain="payments",policy="payments/policy",action="${action}",reason="${reason}"}`;
-    const counted = (): Promise<number[]> =>
-      Promise.all([
-        metric(limiter, series('ALLOW', 'WITHIN_LIMIT')),
-        metric(limiter, series('THROTTLE', 'RATE_LIMIT_EXCEEDED')),
-      ]);
-    const [allowed = 0, throttled = 0] = await counted();
-    for (const cost of [3, 2, 1, 1]) await check({ consumer: 'counted', cost });
-    expect(await counted()).toEqual([allowed + 2, throttled + 2]);
+    const outcomes = [
+      series('ALLOW', 'WITHIN_LIMIT'),
+      series('THROTTLE', 'RATE_LIMIT_EXCEEDED'),
+      series('THROTTLE', 'COST_EXCEEDS_LIMIT'),
+    ];
+    const counted = (): Promise<number[]> => Promise.all(outcomes.map((outcome) => metric(limiter, outcome)));
+    const [allowed = 0, throttled = 0, tooMuch = 0] = await counted();
+    for (const cost of [3, 2, 1, 1, 6]) await check({ consumer: 'counted', cost });
+    expect(await counted()).toEqual([allowed + 2, throttled + 2, tooMuch + 1]);
   });
 });
 

@@ -8,7 +8,7 @@ const HOUR = 3_600 * SECOND;
 
 const found = (consumer: string): KeyLookup => ({
   kind: 'found',
-  record: { consumer, namespace: 'payments', uid: `uid-of-${consumer}` },
+  record: { consumer, namespace: 'payments', uid: `uid-of-${consumer}`, generation: 1 },
 });
 const unknown: KeyLookup = { kind: 'unknown' };
 const unavailable: KeyLookup = { kind: 'unavailable' };

@@ -5,12 +5,14 @@ import type { SelectedLimit } from '../../policy/select.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { Decider, type Verdict } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
-import { type Admission, mostAboveBucket, mostInWindow } from '../harness/admissions.ts';
+import { type Admission, mostOf } from '../harness/admissions.ts';
 import { aLimit } from '../harness/limits.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
 
 const START = 1_790_000_000_123_457n;
+/** The beginning of a slot of every window that is used here. */
+const SLOT_START = 1_789_999_200_000_000n;
 const STEPS = [
   ['1 ms', 1_000n],
   ['1 s', 1_000_000n],
@@ -76,16 +78,6 @@ function recoveryOf(limit: SelectedLimit): bigint {
   return (BigInt(limit.capacity) * window) / BigInt(limit.refill) + 1n;
 }
 
-function expectWithinBound(limit: SelectedLimit, admissions: readonly Admission[]): void {
-  const window = BigInt(limit.windowSeconds) * 1_000_000n;
-  if (limit.algorithm === 'SlidingWindow') {
-    expect(mostInWindow(admissions, window)).toBeLessThanOrEqual(BigInt(limit.capacity));
-  } else {
-    const refill = { requests: BigInt(limit.refill), micros: window };
-    expect(mostAboveBucket(admissions, refill)).toBeLessThanOrEqual(BigInt(limit.capacity));
-  }
-}
-
 type Scenario = {
   readonly windowSeconds: number;
   readonly capacity: number;
@@ -128,7 +120,7 @@ async function play(algorithm: Algorithm, step: bigint, played: Scenario): Promi
     isAdmitted ||= (await client.ask(capacity)).admitted;
   }
   expect(isAdmitted).toBe(true);
-  expectWithinBound(limit, client.admissions);
+  expect(mostOf(limit, client.admissions)).toBeLessThanOrEqual(BigInt(limit.capacity));
 }
 
 describe.each(ALGORITHMS)('when the clock of Redis steps back, %s', (algorithm) => {
@@ -156,6 +148,28 @@ describe.each(ALGORITHMS)('when the clock of Redis steps back, %s', (algorithm) 
       expect((await client.ask(1)).admitted).toBe(false);
       client.wait(1n);
       expect((await client.ask(1)).admitted).toBe(true);
+    }
+  });
+});
+
+describe('a step back of a sliding window', () => {
+  it.each([1n, 2n, 10n, 1_000n])('frees nothing early, to the microsecond, where %s slots begin', async (slots) => {
+    for (const windowSeconds of [1, 60, 3_600]) {
+      const { client, limit } = aClient('SlidingWindow', { windowSeconds, capacity: 4 });
+      const slot = BigInt(windowSeconds) * 100_000n;
+      // At the end of the oldest slot of a window, and at the beginning of its newest.
+      client.now = SLOT_START + slot - 1n;
+      expect((await client.ask(2)).admitted).toBe(true);
+      client.now = SLOT_START + slot * 10n;
+      expect((await client.ask(1)).admitted).toBe(true);
+      // To the last microsecond of a slot.
+      client.stepBack(slots * slot + 1n);
+      for (const pause of [0n, 1n, slot - 2n, 1n, 1n, slot - 2n, 1n, 1n]) {
+        client.wait(pause);
+        await client.ask(2);
+      }
+      expect(client.admissions).toHaveLength(3);
+      expect(mostOf(limit, client.admissions)).toBeLessThanOrEqual(BigInt(limit.capacity));
     }
   });
 });

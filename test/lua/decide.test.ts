@@ -152,16 +152,21 @@ describe('a key that holds something else', () => {
 describe('a value that is no state of the limit', () => {
   const state = (bytes: readonly number[], length: number): Buffer =>
     Buffer.from(Array.from({ length }, (_, i) => bytes[i] ?? 0xff));
+  /** Since 1970, a debt of 2^52 microseconds at one request per window: what no limit of these tests leaves room for. */
+  const longDebt = [0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+  /** A newest slot in the future, and a window of 61 seconds. */
+  const ofAnotherWindow = [0, 1, 0, 0, 0, 0, 0, 61];
 
   it.each<[string, Buffer]>([
     ['empty', Buffer.of()],
     ['a number', Buffer.from('10')],
-    ['a bucket that is cut short', state([98], 24)],
-    ['a bucket that is too long', state([98], 26)],
-    ['as long as a bucket, with another tag', state([99], 25)],
+    ['a bucket that is cut short', state([98, ...longDebt], 24)],
+    ['a bucket that is too long', state([98, ...longDebt], 26)],
+    ['a bucket with another tag', state([99, ...longDebt], 25)],
+    ['a bucket that owes more than any can', state([98, 0, 0, 0, 0, 0, 0, 0, 0x7f], 25)],
     ['as long as a ring, with another tag', state([9], 64)],
     ['a ring with the length of another', state([1], 31)],
-    ['a ring of another window', state([1, 0, 0, 0, 0, 0, 0, 0, 61], 20)],
+    ['a ring of another window', state([1, ...ofAnotherWindow], 20)],
   ])('is treated as absent: %s', async (_title, value) => {
     for (const algorithm of ALGORITHMS) {
       const limit = aLimit({ algorithm, subject: algorithm, capacity: 5, windowSeconds: DAY });

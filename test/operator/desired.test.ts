@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { computeDesired, type Desired } from '../../operator/desired.ts';
+import { CompileCache, computeDesired, type Desired } from '../../operator/desired.ts';
 import type { ManifestEntry } from '../../policy/documents.ts';
 import { hashOfKey } from '../../policy/api-key.ts';
 import type { RawResource } from '../../policy/resource.ts';
@@ -44,7 +44,7 @@ const aPolicy = (
 const BAD = { rules: [] };
 
 const compute = (resources: readonly RawResource[], inForce: ReadonlyMap<string, ManifestEntry> = NOTHING): Desired =>
-  computeDesired(resources, inForce, new Map());
+  computeDesired(resources, inForce, new CompileCache());
 
 /** The entries of a first round, as published with revision 5. */
 function published(resources: readonly RawResource[]): Map<string, ManifestEntry> {
@@ -117,8 +117,37 @@ describe('what should be in force', () => {
     expect(JSON.stringify(problem)).not.toContain('owner-of-the-key');
   });
 
+  it('refuses the edit, and not a neighbour that is in force, when an older policy grows too large', () => {
+    const cache = new CompileCache();
+    const older = aPolicy('a', { rules: rules(2) }, { creationTimestamp: '2025-01-01T00:00:00Z' });
+    const neighbour = aPolicy('b', { rules: rules(2) });
+    const first = computeDesired([older, neighbour], NOTHING, cache);
+    const inForce = new Map([...first.entries].map(([id, entry]) => [id, { ...entry, revision: 5 }]));
+    const grown = aPolicy('a', { rules: rules(4) }, { creationTimestamp: '2025-01-01T00:00:00Z', generation: 2 });
+    const { entries, problems } = computeDesired([grown, neighbour], inForce, cache);
+    expect(entries).toEqual(inForce);
+    expect([...problems.keys()]).toEqual(['RateLimitPolicy/shop/a']);
+  });
+
+  it('does not give away the key that a Consumer keeps while its edit is refused', () => {
+    const cache = new CompileCache();
+    const key = (name: string): string => `sha256:${hashOfKey(name)}`;
+    const holder = aResource('Consumer', 'holder', { apiKeyHashes: [key('k')] });
+    computeDesired([holder], NOTHING, cache);
+    const broken = aResource('Consumer', 'holder', { apiKeyHashes: ['no hash'] }, { generation: 2 });
+    const late = aResource(
+      'Consumer',
+      'late',
+      { apiKeyHashes: [key('k')] },
+      { creationTimestamp: '2026-02-01T00:00:00Z' },
+    );
+    const { consumers, problems } = computeDesired([broken, late], NOTHING, cache);
+    expect(consumers).toEqual([]);
+    expect(problems.get('Consumer/shop/late')?.[0]).toMatchObject({ reason: 'Conflicted' });
+  });
+
   it('compiles an unchanged object once', () => {
-    const cache = new Map();
+    const cache = new CompileCache();
     const first = computeDesired([aPolicy('one')], NOTHING, cache);
     const second = computeDesired([aPolicy('one')], NOTHING, cache);
     const [document] = first.documents.values();

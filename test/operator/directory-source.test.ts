@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -40,6 +40,11 @@ describe('a file of YAML', () => {
     ['another kind', 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}', 1],
     ['no kind', 'spec: {}', 1],
     ['a name that is none', 'apiVersion: sluice.dev/v1alpha1\nkind: Consumer\nmetadata: {name: "A B"}\nspec: {}', 3],
+    [
+      'a namespace that is none',
+      'apiVersion: sluice.dev/v1alpha1\nkind: Consumer\nmetadata: {name: a, namespace: my_team}\nspec: {}',
+      3,
+    ],
     ['an alias', 'a: &x 1\nb: *x', 1],
   ])('is refused with its line for %s', (_what, text, line) => {
     const { resources, problems } = readYaml('f.yaml', text);
@@ -112,6 +117,19 @@ describe('a directory of resources', () => {
     expect(fileProblems).toHaveLength(1);
     write('a.yaml', policy('one', 7));
     await eventually(() => expect(generations()).toEqual({ one: 2, three: 1 }));
+    expect(fileProblems).toEqual([]);
+  });
+
+  it('outlives its directory, and what it held stays in force', async () => {
+    write('a.yaml', policy('one'));
+    start();
+    rmSync(folder, { recursive: true });
+    await eventually(() => expect(fileProblems).toHaveLength(1));
+    expect(generations()).toEqual({ one: 1 });
+    mkdirSync(folder);
+    mkdirSync(join(folder, 'folder.yaml'));
+    write('a.yaml', policy('one', 9));
+    await eventually(() => expect(generations()).toEqual({ one: 2 }));
     expect(fileProblems).toEqual([]);
   });
 

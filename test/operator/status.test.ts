@@ -13,6 +13,7 @@ const fine: StatusFacts = {
   laggingPods: [],
   isOverdue: false,
   isStoreReachable: true,
+  isActiveKnown: true,
 };
 
 const someProblem = { path: 'spec.rules', reason: 'TooManyLimits', message: 'too many' };
@@ -74,6 +75,16 @@ describe('the conditions of an object', () => {
       'an edit is invalid and the last good one in force',
       { problems: [someProblem], activeGeneration: 6 },
       ['Accepted=False(Invalid)', 'Enforced=False(LastGoodActive)', 'Ready=False(Invalid)', 'Stalled=True(Invalid)'],
+    ],
+    [
+      'it is invalid, and it is not known what is in force',
+      { problems: [someProblem], activeGeneration: 0, isActiveKnown: false, isStoreReachable: false },
+      [
+        'Accepted=False(Invalid)',
+        'Enforced=Unknown(RedisUnavailable)',
+        'Ready=False(Invalid)',
+        'Stalled=True(Invalid)',
+      ],
     ],
     [
       'it is invalid and nothing is in force',

@@ -71,6 +71,19 @@ describe('the work queue', () => {
     await queue.stop();
   });
 
+  it('has new work when something was added, and none when it only waits to try again', async () => {
+    const { queue, retries } = aQueue((key) =>
+      key === 'bad' ? Promise.reject(new Error('always')) : Promise.resolve(),
+    );
+    expect(queue.hasNew('later')).toBe(false);
+    queue.add('later', 3_600_000);
+    expect(queue.hasNew('later')).toBe(true);
+    queue.add('bad');
+    await eventually(() => expect(retries.length).toBeGreaterThan(0));
+    expect(queue.hasNew('bad')).toBe(false);
+    await queue.stop();
+  });
+
   it('goes on with other keys while one fails', async () => {
     const { queue, done } = aQueue((key) => (key === 'bad' ? Promise.reject(new Error('always')) : Promise.resolve()));
     queue.add('bad');

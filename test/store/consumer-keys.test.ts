@@ -42,6 +42,7 @@ const aRecord = (consumer: string): ConsumerRecord => ({
   consumer,
   namespace: 'payments',
   uid: `uid-of-${consumer}`,
+  generation: 1,
   tier: 'pro',
 });
 
@@ -54,6 +55,22 @@ const find = (name: string, owner = 'ours') => findConsumerKey(redis, names, own
 async function givenPartialSet(incarnation: string): Promise<void> {
   await writeKeySet(redis, names, aWriter({ incarnation }), [acme]);
   await redis.hdel(names.consumerKeysMarker, 'complete');
+}
+
+/** A connection that notes, after each of its scripts, whether the set is complete. */
+function observing(): { readonly observed: Redis; readonly states: readonly unknown[] } {
+  const states: unknown[] = [];
+  const observed = new Proxy(redis, {
+    get: (target, property) => {
+      if (property !== 'call') return Reflect.get(target, property, target);
+      return async (...args: Parameters<Redis['call']>) => {
+        const reply = await target.call(...args);
+        states.push((await readKeySetState(redis, names))?.isComplete);
+        return reply;
+      };
+    },
+  });
+  return { observed, states };
 }
 
 describe('a key', () => {
@@ -108,24 +125,16 @@ describe('writing the whole set', () => {
 
   it('makes the set of another incarnation incomplete until all is written', async () => {
     await writeKeySet(redis, names, aWriter(), [acme]);
-    const states: unknown[] = [];
-    const observed = new Proxy(redis, {
-      get: (target, property) => {
-        if (property !== 'call') return Reflect.get(target, property, target);
-        return async (...args: Parameters<Redis['call']>) => {
-          const reply = await target.call(...args);
-          states.push((await readKeySetState(redis, names))?.isComplete);
-          return reply;
-        };
-      },
-    });
+    const { observed, states } = observing();
     await writeKeySet(observed, names, aWriter({ incarnation: 'two' }), [zeta]);
     expect(states).toEqual([false, true]);
   });
 
   it('leaves a complete set of the same incarnation complete all the while', async () => {
     await writeKeySet(redis, names, aWriter(), [acme]);
-    await writeKeySet(redis, names, aWriter(), [acme, zeta]);
+    const { observed, states } = observing();
+    await writeKeySet(observed, names, aWriter(), [acme, zeta]);
+    expect(states).toEqual([true, true]);
     expect(await readKeySetState(redis, names)).toMatchObject({ incarnation: 'one', epoch: 3, isComplete: true });
   });
 });

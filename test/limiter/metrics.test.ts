@@ -1,0 +1,35 @@
+import { describe, expect, it } from 'vitest';
+import { LimiterMetrics } from '../../limiter/metrics.ts';
+import { NO_POLICY } from '../../policy/decision.ts';
+
+const aLimiter = (): LimiterMetrics =>
+  new LimiterMetrics({ revision: () => 7, isReady: () => true, isRedisReachable: () => true, inFlight: () => 3 });
+
+const valueOf = (text: string, series: string): number =>
+  Number(
+    text
+      .split('\n')
+      .find((line) => line.startsWith(`${series} `))
+      ?.slice(series.length + 1),
+  );
+
+describe('the metrics of a limiter', () => {
+  it('count decisions by outcome', async () => {
+    const metrics = aLimiter();
+    for (let i = 0; i < 3; i += 1) metrics.countDecision('shop', NO_POLICY);
+    const text = await metrics.registry.metrics();
+    expect(valueOf(text, 'sluice_decisions_total{domain="shop",policy="",action="ALLOW",reason="NO_POLICY"}')).toBe(3);
+    expect(valueOf(text, 'sluice_snapshot_revision')).toBe(7);
+    expect(valueOf(text, 'sluice_decisions_in_flight')).toBe(3);
+  });
+
+  it('are bounded: what would be one series too many counts under "other"', async () => {
+    const metrics = aLimiter();
+    for (let i = 0; i < 10_005; i += 1) metrics.countDecision(`domain-${i}`, NO_POLICY);
+    const text = await metrics.registry.metrics();
+    expect(valueOf(text, 'sluice_decisions_total{domain="other",policy="other",action="other",reason="other"}')).toBe(
+      5,
+    );
+    expect(text.match(/^sluice_decisions_total\{/gm)).toHaveLength(10_001);
+  });
+});

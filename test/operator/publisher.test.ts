@@ -1,0 +1,112 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Publisher } from '../../operator/publisher.ts';
+import { FORMAT, type ManifestEntry, type StoredDocument, toStored } from '../../policy/documents.ts';
+import type { ConfigurationIdentity } from '../../policy/snapshot.ts';
+import { acknowledge, listPods } from '../../store/acknowledgements.ts';
+import { readDocuments, readHead } from '../../store/configuration.ts';
+import { createNames } from '../../store/names.ts';
+import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
+
+const names = createNames('publisher');
+
+let server: PrivateRedis;
+beforeAll(async () => {
+  server = await privateRedis();
+});
+afterAll(() => server.stop());
+beforeEach(() => server.redis.flushall());
+
+const aPublisher = (): Publisher => new Publisher(server.redis, names, 'test');
+
+type Wanted = [ReadonlyMap<string, ManifestEntry>, ReadonlyMap<string, StoredDocument>];
+
+/** A health object as the only thing to publish. */
+function aConfiguration(reason: string, generation = 1): Wanted {
+  const stored = toStored({ format: FORMAT, requires: [], kind: 'SystemHealth', name: 'main', mode: 'NORMAL', reason });
+  const entry: ManifestEntry = {
+    kind: 'SystemHealth',
+    namespace: '',
+    name: 'main',
+    uid: 'uid',
+    generation,
+    revision: 0,
+    document: stored.name,
+  };
+  return [new Map([['SystemHealth//main', entry]]), new Map([[stored.name, stored]])];
+}
+
+const headIs = async (identity: ConfigurationIdentity): Promise<void> => {
+  expect(await readHead(server.redis, names)).toEqual({ owner: 'test', ...identity });
+};
+
+describe('two publishers', () => {
+  it('that start together end with two epochs, and the lower one is refused', async () => {
+    const [one, other] = [aPublisher(), aPublisher()];
+    const race = await Promise.allSettled([
+      one.publish(...aConfiguration('one')),
+      other.publish(...aConfiguration('other')),
+    ]);
+    expect(race.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
+    const [winner, loser] = race[0].status === 'fulfilled' ? [one, other] : [other, one];
+    await loser.publish(...aConfiguration('the loser tries again'));
+    expect(loser.epoch).toBe(winner.epoch + 1);
+    await expect(winner.publish(...aConfiguration('too late', 2))).rejects.toMatchObject({ code: 'SUPERSEDED' });
+  });
+});
+
+describe('a publisher', () => {
+  it('does nothing when head already says what is wanted, and claims its own epoch first', async () => {
+    const first = await aPublisher().publish(...aConfiguration('same'));
+    const restarted = aPublisher();
+    const inForce = await restarted.readInForce();
+    expect([...inForce.values()]).toEqual([...first.published.entries.values()]);
+    const claimed = await restarted.publish(inForce, new Map());
+    expect(claimed).toMatchObject({
+      isNew: true,
+      published: { identity: { epoch: 2, revision: 2, manifest: first.published.identity.manifest } },
+    });
+    expect(await restarted.publish(claimed.published.entries, new Map())).toMatchObject({ isNew: false });
+  });
+
+  it('keeps a document that is wanted still although nobody can compile it any more', async () => {
+    const publisher = aPublisher();
+    const { published } = await publisher.publish(...aConfiguration('kept'));
+    await server.redis.flushall();
+    const again = await publisher.publish(published.entries, new Map());
+    expect(again.published.identity.revision).toBeGreaterThan(published.identity.revision);
+    expect(again.published.identity.incarnation).not.toBe(published.identity.incarnation);
+    const [entry] = again.published.entries.values();
+    expect((await readDocuments(server.redis, names, [entry?.document ?? ''])).size).toBe(1);
+    await headIs(again.published.identity);
+  });
+
+  it('starts anew when a part of what is published is lost, instead of standing still', async () => {
+    const { published } = await aPublisher().publish(...aConfiguration('lost'));
+    await server.redis.del(names.document(published.identity.manifest));
+    const restarted = aPublisher();
+    expect(await restarted.readInForce()).toEqual(new Map());
+    const again = await restarted.publish(...aConfiguration('lost'));
+    expect(again.published.identity.revision).toBe(2);
+    expect(await aPublisher().readInForce()).toEqual(again.published.entries);
+  });
+
+  it('goes above a pod that holds something newer than head', async () => {
+    const publisher = aPublisher();
+    const { published } = await publisher.publish(...aConfiguration('behind'));
+    const held = { ...published.identity, revision: 40, manifest: 'of a lost future' };
+    const acknowledgement = { pod: 'p', instance: 'i', identity: held, formats: [FORMAT], keySequence: 0 };
+    await acknowledge(server.redis, names, 'test', { acknowledgement, isNew: true });
+    const { pods } = await listPods(server.redis, names);
+    expect(await publisher.isDisplaced(pods)).toBe(true);
+    const again = await publisher.publish(published.entries, new Map());
+    expect(again.published.identity.revision).toBe(41);
+    expect(await publisher.isDisplaced(pods)).toBe(false);
+  });
+
+  it('refuses a Redis that somebody else configures', async () => {
+    await aPublisher().publish(...aConfiguration('ours'));
+    const foreign = new Publisher(server.redis, names, 'somebody else');
+    await expect(foreign.readInForce()).rejects.toMatchObject({ code: 'OWNED_BY_OTHER' });
+    await expect(foreign.publish(...aConfiguration('theirs'))).rejects.toMatchObject({ code: 'OWNED_BY_OTHER' });
+  });
+});

@@ -1,26 +1,22 @@
-import {
-  type Decision,
-  decideOver,
-  FAIL_OPEN,
-  INVALID_API_KEY,
-  NO_POLICY,
-  NOTHING_APPLIES,
-} from '../policy/decision.ts';
+import { type Decision, decideOver, INVALID_API_KEY, NO_POLICY, NOTHING_APPLIES } from '../policy/decision.ts';
 import { hashOfKey, recordNameOf } from '../policy/api-key.ts';
 import { ownsDomain } from '../policy/resource.ts';
-import { type RequestContext, selectLimits } from '../policy/select.ts';
+import { type RequestContext, selectRules } from '../policy/select.ts';
 import type { DomainIndex, Snapshot } from '../policy/snapshot.ts';
 import type { RedisClock } from '../store/clock.ts';
 import type { KeyLookup } from '../store/consumer-keys.ts';
 import type { Decider } from '../store/decide.ts';
 import { toStoreError } from '../store/errors.ts';
 import type { KeyCache } from './key-cache.ts';
+import type { LocalFallback } from './local-fallback.ts';
 import type { LimiterMetrics } from './metrics.ts';
 
 /** A request as a door of the limiter understood it: parsed, bounded, canonical. */
 export type CheckRequest = {
   readonly domain: string;
   readonly cost: number;
+  /** The same answer, and nothing is charged or punished. */
+  readonly isPeek: boolean;
   readonly apiKey: string | undefined;
   /** The id that a caller vouches for, without a source. */
   readonly consumer: string | undefined;
@@ -55,6 +51,7 @@ export type CheckerParts = {
   readonly keys: KeyCache;
   readonly clock: RedisClock;
   readonly metrics: LimiterMetrics;
+  readonly fallback: LocalFallback;
   readonly pepper: string;
 };
 
@@ -86,23 +83,27 @@ export class Checker {
     }
     const tier = request.tier ?? identification.tier;
     const context = { ...request.context, consumer: identification.consumer, tier };
-    const decision = await this.#decide(domain, context, request.cost);
-    // The rules that count by consumer could not be judged; what the others deny stays denied.
-    const isOpen = identification.kind === 'unavailable' && decision.action === 'ALLOW';
-    return this.#finish(domain, { decision: isOpen ? { ...decision, ...openReason } : decision, tier, revision });
+    const decision = await this.#decide(domain, context, { ...request, isKnown: identification.kind === 'identified' });
+    return this.#finish(domain, { decision, tier, revision });
   }
 
-  async #decide(domain: DomainIndex, context: RequestContext, cost: number): Promise<Decision> {
-    const { decider, clock, metrics } = this.#parts;
-    const { limits, missing } = selectLimits(domain, context, clock.nowMicros());
-    for (const { policy, rule, input } of missing) metrics.countMissingInput(policy, rule, input);
-    if (limits.length === 0) return NOTHING_APPLIES;
+  async #decide(
+    domain: DomainIndex,
+    context: RequestContext,
+    { cost, isPeek, isKnown }: { readonly cost: number; readonly isPeek: boolean; readonly isKnown: boolean },
+  ): Promise<Decision> {
+    const { decider, clock, metrics, fallback } = this.#parts;
+    const selection = selectRules(domain, context, clock.nowMicros());
+    for (const { policy, rule, input } of selection.missing) metrics.countMissingInput(policy, rule, input);
+    if (selection.rules.length === 0) return NOTHING_APPLIES;
+    // Whose counters these would be is not known: the failure policies decide, as they do without Redis.
+    if (!isKnown) return unidentified(fallback.decide(selection.rules, cost));
     try {
-      const verdict = await decider.decide({ partition: domain.partition, cost, limits });
-      return decideOver(limits, verdict.outcomes, { cost, nowMicros: verdict.redisMicros });
+      const verdict = await decider.decide({ partition: domain.partition, cost, isPeek, selection });
+      return decideOver(selection, verdict, { cost, nowMicros: verdict.redisMicros });
     } catch (error) {
       metrics.countStoreError(toStoreError(error).code);
-      return FAIL_OPEN;
+      return fallback.decide(selection.rules, cost);
     }
   }
 
@@ -116,7 +117,8 @@ export class Checker {
   }
 
   async #identifyByKey(apiKey: string, domain: DomainIndex): Promise<Identification> {
-    const lookup: KeyLookup = await this.#parts.keys.lookUp(recordNameOf(this.#parts.pepper, hashOfKey(apiKey)));
+    const name = recordNameOf(this.#parts.pepper, hashOfKey(apiKey));
+    const lookup: KeyLookup = await this.#parts.keys.lookUp(name);
     switch (lookup.kind) {
       case 'found':
         if (!ownsDomain(lookup.record.namespace, domain.domain)) return { kind: 'invalid' };
@@ -125,7 +127,8 @@ export class Checker {
         return { kind: 'invalid' };
       case 'unavailable':
         this.#parts.metrics.countStoreError('IDENTITY_UNAVAILABLE');
-        return { kind: 'unavailable', consumer: undefined, tier: undefined };
+        // One key is one client, whoever it is.
+        return { kind: 'unavailable', consumer: `unresolved:${name}`, tier: undefined };
     }
   }
 
@@ -135,4 +138,7 @@ export class Checker {
   }
 }
 
-const openReason = { reason: FAIL_OPEN.reason, triggeredBy: FAIL_OPEN.triggeredBy };
+/** A denial of somebody whose key cannot be looked up now is no verdict on the key. */
+function unidentified(decision: Decision): Decision {
+  return decision.reason === 'FAIL_CLOSED' ? { ...decision, reason: 'IDENTITY_UNAVAILABLE' } : decision;
+}

@@ -17,6 +17,7 @@ import { createOps } from './http/ops.ts';
 import { createDoors } from './http/server.ts';
 import { KeyCache } from './key-cache.ts';
 import { SnapshotLoader } from './load.ts';
+import { LocalFallback } from './local-fallback.ts';
 import { LimiterMetrics } from './metrics.ts';
 
 export type LimiterOptions = {
@@ -74,7 +75,8 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     isRedisReachable: () => loader.isRedisReachable,
     inFlight: () => decider.inFlight,
   });
-  const checker = new Checker({ decider, keys, clock, metrics, pepper: options.pepper });
+  const fallback = new LocalFallback({ pods: () => loader.pods, monotonicMillis: () => performance.now() });
+  const checker = new Checker({ decider, keys, clock, metrics, fallback, pepper: options.pepper });
   const state = { snapshot: () => loader.snapshot, isRedisReachable: () => loader.isRedisReachable };
   const doors = createDoors({ checker, clock, metrics, log, checkDomain: options.checkDomain, ...state });
   const ops = createOps({ metrics, isReady, problem: () => loader.problem });

@@ -44,6 +44,7 @@ export class SnapshotLoader {
   #running: Promise<void> | undefined;
   #isAskedAgain = false;
   #isStopped = false;
+  #pods: number | undefined;
   #isReachable = false;
 
   constructor(options: LoaderOptions) {
@@ -58,6 +59,11 @@ export class SnapshotLoader {
   /** Why a newer configuration is not enforced, if so. */
   get problem(): string | undefined {
     return this.#problem;
+  }
+
+  /** How many pods shared the work when Redis was last heard of; undefined if it never was. */
+  get pods(): number | undefined {
+    return this.#pods;
   }
 
   get isRedisReachable(): boolean {
@@ -126,9 +132,10 @@ export class SnapshotLoader {
     const announced = JSON.stringify(acknowledgement);
     const sentAt = clock.monotonicMillis();
     const isNew = announced !== this.#lastAnnounced;
-    const { head, redisMicros } = await acknowledge(redis, names, owner, { acknowledgement, isNew });
+    const { head, redisMicros, pods } = await acknowledge(redis, names, owner, { acknowledgement, isNew });
     clock.observe(redisMicros, sentAt);
     this.#lastAnnounced = announced;
+    this.#pods = pods;
     return head;
   }
 

@@ -9,8 +9,8 @@
 -- ARGV[3]      acknowledgement, JSON
 -- ARGV[4]      "1" if the acknowledgement differs from the pod's last one: it is then announced
 -- ARGV[5]      channel to announce it on
--- Reply        {time of Redis (microseconds), owner, incarnation, epoch, revision, manifest}; all but the time empty
---              strings if there is no head
+-- Reply        {time of Redis (microseconds), number of pods, owner, incarnation, epoch, revision, manifest}; the last
+--              five empty strings if there is no head
 -- An acknowledgement is stored as "<time of Redis (microseconds)> <JSON>", and not at all on another owner's Redis.
 
 local clock = redis.call('TIME')
@@ -22,4 +22,4 @@ if not head[1] or head[1] == ARGV[1] then
     redis.call('PUBLISH', ARGV[5], 'ack ' .. ARGV[2])
   end
 end
-return { now, head[1] or '', head[2] or '', head[3] or '', head[4] or '', head[5] or '' }
+return { now, redis.call('HLEN', KEYS[2]), head[1] or '', head[2] or '', head[3] or '', head[4] or '', head[5] or '' }

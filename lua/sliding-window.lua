@@ -14,10 +14,15 @@
 -- bytes, so that Redis keeps the hash as a listpack.
 
 local SLOTS = 10
-local RING_FORMATS = {}
-for bytes = 1, 5 do
-  RING_FORMATS[bytes] = '>Bi5I3' .. string.rep('I' .. bytes, SLOTS + 1)
-end
+local RING_FORMATS = {
+  '>Bi5I3I1I1I1I1I1I1I1I1I1I1I1',
+  '>Bi5I3I2I2I2I2I2I2I2I2I2I2I2',
+  '>Bi5I3I3I3I3I3I3I3I3I3I3I3I3',
+  '>Bi5I3I4I4I4I4I4I4I4I4I4I4I4',
+  '>Bi5I3I5I5I5I5I5I5I5I5I5I5I5',
+}
+-- The first count that needs more bytes than so many.
+local RING_CAPACITY = { 256, 65536, 16777216, 4294967296 }
 
 local ring = {}
 
@@ -40,25 +45,19 @@ function ring.read(packed, now, limit)
   if not bytes or not RING_FORMATS[bytes] or #packed ~= 9 + bytes * (SLOTS + 1) then
     return empty_ring(slot_of(now, width))
   end
-  local fields = { struct.unpack(RING_FORMATS[bytes], packed) }
-  if fields[3] * 1000000 ~= window then
+  local _, newest, seconds, a, b, c, d, e, f, g, h, i, j, k = struct.unpack(RING_FORMATS[bytes], packed)
+  if seconds * 1000000 ~= window then
     return empty_ring(slot_of(now, width))
   end
-  local counts = {}
-  for i = 1, SLOTS + 1 do
-    counts[i] = fields[i + 3]
-  end
-  return { newest = fields[2], counts = counts }
+  return { newest = newest, counts = { a, b, c, d, e, f, g, h, i, j, k } }
 end
 
 function ring.write(state, limit)
-  local highest = 0
-  for i = 1, SLOTS + 1 do
-    highest = math.max(highest, state.counts[i])
-  end
   local bytes = 1
-  while highest >= 256 ^ bytes do
-    bytes = bytes + 1
+  for i = 1, SLOTS + 1 do
+    while bytes < 5 and state.counts[i] >= RING_CAPACITY[bytes] do
+      bytes = bytes + 1
+    end
   end
   return struct.pack(RING_FORMATS[bytes], bytes, state.newest, limit.window / 1000000, unpack(state.counts))
 end
@@ -84,14 +83,20 @@ function ring.advance(state, limit, now)
     end
     state.counts = counts
     state.newest = current
+    state.used = nil
   end
   return false
 end
 
+-- Summed once for each state of the counts.
 function ring.used(state)
-  local used = 0
-  for i = 1, SLOTS + 1 do
-    used = used + state.counts[i]
+  local used = state.used
+  if not used then
+    used = 0
+    for i = 1, SLOTS + 1 do
+      used = used + state.counts[i]
+    end
+    state.used = used
   end
   return used
 end
@@ -136,6 +141,7 @@ end
 
 function ring.charge(state, limit)
   state.counts[SLOTS + 1] = state.counts[SLOTS + 1] + limit.cost
+  state.used = nil
 end
 
 -- What could be admitted now (requests), and the microseconds until the window is empty again.

@@ -57,6 +57,7 @@ export function statusOf(raw: RawResource, world: World): unknown {
       laggingPods: active === undefined ? [] : ready.filter((pod) => !active.isHeldBy(pod)).map(toLagging),
       isOverdue: world.isOverdue,
       isStoreReachable: world.pods !== undefined,
+      isShadow: isShadow(raw),
       isActiveKnown: world.published !== undefined,
     },
     previous,
@@ -69,6 +70,10 @@ export function statusOf(raw: RawResource, world: World): unknown {
     conditions,
   };
   return isDeepStrictEqual(comparable(status), comparable(raw.status)) ? undefined : status;
+}
+
+function isShadow({ kind, spec }: RawResource): boolean {
+  return kind === 'RateLimitPolicy' && isRecord(spec) && spec['mode'] === 'Shadow';
 }
 
 function activeOf(raw: RawResource, world: World): Active | undefined {

@@ -13,6 +13,8 @@ export type StatusFacts = {
   /** Whether the pods have had time enough: whoever is behind then is lagging, not propagating. */
   readonly isOverdue: boolean;
   readonly isStoreReachable: boolean;
+  /** The object asks to be judged and reported only. */
+  readonly isShadow: boolean;
   /** Whether it is known at all what is in force: not before Redis was read once. */
   readonly isActiveKnown: boolean;
 };
@@ -24,6 +26,7 @@ export type StatusReason =
   | 'Accepted'
   | 'Invalid'
   | 'Enforced'
+  | 'Shadow'
   | 'Propagating'
   | 'PodsLagging'
   | 'NoPods'
@@ -101,8 +104,15 @@ function judgeEnforced(facts: StatusFacts): Verdict {
   return judgePods(facts);
 }
 
-function judgePods({ readyPods, laggingPods, isOverdue }: StatusFacts): Verdict {
+function judgePods({ readyPods, laggingPods, isOverdue, isShadow }: StatusFacts): Verdict {
   if (readyPods === 0) return { status: 'False', reason: 'NoPods', message: 'no limiter pod is ready' };
+  if (laggingPods.length === 0 && isShadow) {
+    return {
+      status: 'False',
+      reason: 'Shadow',
+      message: 'every ready limiter pod judges by it, and changes no answer',
+    };
+  }
   if (laggingPods.length === 0) {
     return { status: 'True', reason: 'Enforced', message: 'every ready limiter pod acknowledged it' };
   }
@@ -116,7 +126,9 @@ function judgePods({ readyPods, laggingPods, isOverdue }: StatusFacts): Verdict 
 }
 
 function judgeReady(accepted: Verdict, enforced: Verdict): Verdict {
-  return accepted.status === 'False' ? accepted : enforced;
+  if (accepted.status === 'False') return accepted;
+  // A policy in shadow is as its author wants it.
+  return enforced.reason === 'Shadow' ? { ...enforced, status: 'True' } : enforced;
 }
 
 function toCondition(

@@ -1,13 +1,15 @@
 import {
   type CompiledLimit,
+  type CompiledPenalty,
   type CompiledRule,
   FORMAT,
   type HealthDocument,
   type PolicyDocument,
 } from './documents.ts';
 import { fieldOf } from './hash.ts';
+import { inOrder } from './rule-order.ts';
 import { domainOf, type ValidHealth, type ValidPolicy } from './resource.ts';
-import type { Limit, Rule } from './schema/rate-limit-policy.ts';
+import type { Limit, Penalty, Rule } from './schema/rate-limit-policy.ts';
 
 /** The compiled form of a valid policy: the same spec gives the same document, byte by byte. */
 export function compilePolicy(policy: ValidPolicy): PolicyDocument {
@@ -23,8 +25,33 @@ export function compilePolicy(policy: ValidPolicy): PolicyDocument {
     domain: domainOf(policy),
     tiers: tiers.map((tier) => tier.name),
     ...(defaultTier === undefined ? {} : { defaultTier }),
-    rules: spec.rules.map((rule) => compileRule(policy, rule)),
+    rules: inOrder(spec.rules).map((rule) => compileRule(policy, rule)),
+    // A policy in shadow punishes nobody.
+    ...(spec.penalty === undefined || spec.mode === 'Shadow' ? {} : { penalty: compilePenalty(spec.penalty) }),
   };
+}
+
+function compilePenalty(penalty: Penalty): CompiledPenalty {
+  const { mode, countBy, tolerancePercent, violationWindowSeconds, minSecondsPerStep, ...states } = penalty;
+  return {
+    enforced: mode !== 'Shadow',
+    countBy: countBy.toSorted(),
+    tolerancePercent: tolerancePercent ?? 100,
+    violationWindowSeconds: violationWindowSeconds ?? 600,
+    minSecondsPerStep: minSecondsPerStep ?? 10,
+    ...states,
+  };
+}
+
+/** Whole policies in shadow are one group, single rules one each. */
+function groupOf(policy: ValidPolicy, rule: Rule): number {
+  if (policy.spec.mode === 'Shadow') return 1;
+  return rule.mode === 'Shadow' ? 1 + policy.spec.rules.indexOf(rule) : 0;
+}
+
+/** The penalty of one consumer must not halve a pool that others share. */
+function isThrottled(policy: ValidPolicy, rule: Rule): boolean {
+  return policy.spec.penalty?.countBy.every((axis) => rule.countBy.includes(axis)) ?? false;
 }
 
 export function compileHealth(health: ValidHealth): HealthDocument {
@@ -47,6 +74,10 @@ function compileRule(policy: ValidPolicy, rule: Rule): CompiledRule {
     limits.map((limit) => compileLimit(policy, rule, limit));
   return {
     name: rule.name,
+    group: groupOf(policy, rule),
+    throttled: isThrottled(policy, rule),
+    failurePolicy: rule.failurePolicy ?? 'LocalFallback',
+    after: rule.after ?? [],
     ...(rule.match === undefined ? {} : { match: rule.match }),
     countBy: rule.countBy.toSorted(),
     algorithm: rule.algorithm,

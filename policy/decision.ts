@@ -1,4 +1,4 @@
-import type { SelectedLimit } from './select.ts';
+import type { RuleOutcome, SelectedLimit, SelectedRule, Selection } from './select.ts';
 import type { Algorithm } from './schema/rate-limit-policy.ts';
 import type { HealthMode } from './schema/system-health.ts';
 
@@ -8,12 +8,23 @@ export type Reason =
   | 'WITHIN_LIMIT'
   | 'NO_POLICY'
   | 'FAIL_OPEN'
+  | 'LOCAL_FALLBACK'
+  | 'LOCAL_FALLBACK_EXCEEDED'
+  | 'FAIL_CLOSED'
+  | 'IDENTITY_UNAVAILABLE'
+  | 'PENALTY_WARN'
+  | 'SHADOW_DENIED'
+  | 'PENALTY_THROTTLE'
+  | 'PENALTY_TEMP_BLOCK'
+  | 'PENALTY_BLOCK'
   | 'RATE_LIMIT_EXCEEDED'
   | 'DEGRADED_SHED'
   | 'COST_EXCEEDS_LIMIT'
   | 'INVALID_API_KEY';
 
-export type TriggeredBy = 'RateLimit' | 'FailurePolicy' | 'Authentication';
+export type TriggeredBy = 'RateLimit' | 'PenaltyFSM' | 'FailurePolicy' | 'Authentication';
+
+export type PenaltyState = 'NORMAL' | 'WARN' | 'THROTTLE' | 'TEMP_BLOCK' | 'BLOCK';
 
 /** The answer to one request, and the numbers of the limit that it speaks of. Times are in microseconds. */
 export type Decision = {
@@ -22,6 +33,10 @@ export type Decision = {
   readonly triggeredBy: TriggeredBy;
   /** When the same request would pass if nobody else asked; undefined if it passed, or never will. */
   readonly retryAfterMicros: number | undefined;
+  /** The worst penalty that is heard, as it was before this request; NORMAL without one. */
+  readonly penalty: PenaltyState;
+  /** Rules in shadow that would have denied the request, as `policy/rule`. */
+  readonly shadowDenied: readonly string[];
   /** The tightest limit, or the one that denied; undefined if no limit applied. */
   readonly reported: ReportedLimit | undefined;
 };
@@ -53,63 +68,172 @@ export const NO_POLICY: Decision = unlimited('NO_POLICY', 'RateLimit');
 export const FAIL_OPEN: Decision = unlimited('FAIL_OPEN', 'FailurePolicy');
 /** No rule applied, or none that limits this tier. */
 export const NOTHING_APPLIES: Decision = unlimited('WITHIN_LIMIT', 'RateLimit');
+export const LOCAL_FALLBACK: Decision = unlimited('LOCAL_FALLBACK', 'FailurePolicy');
 export const INVALID_API_KEY: Decision = { ...unlimited('INVALID_API_KEY', 'Authentication'), action: 'BLOCK' };
 
-function unlimited(reason: Reason, triggeredBy: TriggeredBy): Decision {
-  return { action: 'ALLOW', reason, triggeredBy, retryAfterMicros: undefined, reported: undefined };
+/** A denial by a failure policy, which ends after so many microseconds at the earliest. */
+export function deniedByFailurePolicy(
+  reason: 'FAIL_CLOSED' | 'LOCAL_FALLBACK_EXCEEDED',
+  retryAfterMicros: number | undefined,
+): Decision {
+  return { ...unlimited(reason, 'FailurePolicy'), action: 'THROTTLE', retryAfterMicros };
 }
 
-/** The decision over the limits of a request, from what the script said of each; both in the same order. */
-export function decideOver(
-  limits: readonly SelectedLimit[],
-  outcomes: readonly LimitOutcome[],
-  request: { readonly cost: number; readonly nowMicros: number },
-): Decision {
-  const judged = limits.map((limit, index) => judge(limit, outcomes[index], request));
-  const denied = judged.filter((one) => one.waitMicros > 0);
-  const first = judged[0];
-  if (first === undefined) return NOTHING_APPLIES;
-  if (denied.length === 0) {
-    return {
-      action: 'ALLOW',
-      reason: 'WITHIN_LIMIT',
-      triggeredBy: 'RateLimit',
-      retryAfterMicros: undefined,
-      reported: report(judged.reduce(tighter, first)),
-    };
-  }
-  const longest = denied.reduce((one, other) => (other.waitMicros > one.waitMicros ? other : one));
+function unlimited(reason: Reason, triggeredBy: TriggeredBy): Decision {
   return {
-    action: 'THROTTLE',
-    reason: denied.some((one) => one.waitMicros === Number.POSITIVE_INFINITY)
-      ? 'COST_EXCEEDS_LIMIT'
-      : denied.some((one) => one.limit.capacity === 0)
-        ? 'DEGRADED_SHED'
-        : 'RATE_LIMIT_EXCEEDED',
-    triggeredBy: 'RateLimit',
-    retryAfterMicros: Number.isFinite(longest.waitMicros) ? longest.waitMicros : undefined,
-    reported: report(longest),
+    action: 'ALLOW',
+    reason,
+    triggeredBy,
+    retryAfterMicros: undefined,
+    penalty: 'NORMAL',
+    shadowDenied: [],
+    reported: undefined,
   };
 }
 
-type Judged = {
-  readonly limit: SelectedLimit;
-  readonly outcome: LimitOutcome;
-  /** 0 = admitted, Infinity = never. */
-  readonly waitMicros: number;
+/** What the decision script says of a request; rules and penalties in the order of the selection. */
+export type Verdict = {
+  readonly code: 'admitted' | 'denied' | 'blocked';
+  /** When the whole request would pass; 0 = now, -1 = never at these limits. */
+  readonly retryAfterMicros: number;
+  /** It would have passed but for the percentage that a penalty leaves. */
+  readonly byThrottle: boolean;
+  readonly penalties: readonly PenaltyOutcome[];
+  readonly rules: readonly { readonly outcome: RuleOutcome; readonly limits: readonly LimitOutcome[] }[];
 };
 
-function judge(
-  limit: SelectedLimit,
-  outcome: LimitOutcome | undefined,
+export type PenaltyOutcome = {
+  readonly before: PenaltyState;
+  readonly after: PenaltyState;
+  /** 0 while NORMAL, -1 = never by itself. */
+  readonly endsInMicros: number;
+  readonly violations: number;
+};
+
+type Judged = { readonly limit: SelectedLimit; readonly outcome: LimitOutcome };
+
+/** The decision on a request, from what the script said of its rules. Throws RangeError if it spoke of others. */
+export function decideOver(
+  selection: Selection,
+  verdict: Verdict,
   request: { readonly cost: number; readonly nowMicros: number },
-): Judged {
-  if (outcome === undefined) throw new RangeError('an outcome is missing');
-  if (outcome.retryAfterMicros >= 0) return { limit, outcome, waitMicros: outcome.retryAfterMicros };
-  if (request.cost > limit.normalCapacity) return { limit, outcome, waitMicros: Number.POSITIVE_INFINITY };
-  // Only the incident is in the way: it would fit while NORMAL.
+): Decision {
+  if (verdict.rules.length !== selection.rules.length || verdict.penalties.length !== selection.penalties.length) {
+    throw new RangeError('the verdict is not one on this selection');
+  }
+  const penalty = worstPenalty(selection, verdict);
+  const shadowDenied = selection.rules
+    .filter((rule, index) => rule.group !== 0 && verdict.rules[index]?.outcome === 'Denied')
+    .map((rule) => `${rule.policy}/${rule.rule}`);
+  const common = { penalty, shadowDenied };
+  switch (verdict.code) {
+    case 'admitted':
+      return { ...common, ...admitted(selection, verdict, common) };
+    case 'blocked':
+      return { ...common, ...blocked(verdict, penalty) };
+    case 'denied':
+      return { ...common, ...denied(selection, verdict, request) };
+  }
+}
+
+type Core = Omit<Decision, 'penalty' | 'shadowDenied'>;
+
+const STATES: readonly PenaltyState[] = ['NORMAL', 'WARN', 'THROTTLE', 'TEMP_BLOCK', 'BLOCK'];
+
+function worstPenalty(selection: Selection, verdict: Verdict): PenaltyState {
+  const heard = verdict.penalties.filter((_, index) => selection.penalties[index]?.penalty.enforced === true);
+  return STATES[Math.max(0, ...heard.map(({ before }) => STATES.indexOf(before)))] ?? 'NORMAL';
+}
+
+function admitted(selection: Selection, verdict: Verdict, known: Pick<Decision, 'penalty' | 'shadowDenied'>): Core {
+  // A forgiven denial has nothing left, and says nothing about when this client will be limited.
+  const judged = judgedBy(selection, verdict, 'Admitted');
+  const [first] = judged;
+  const isWarned = known.penalty !== 'NORMAL';
+  const reason = isWarned ? 'PENALTY_WARN' : known.shadowDenied.length > 0 ? 'SHADOW_DENIED' : 'WITHIN_LIMIT';
+  return {
+    action: 'ALLOW',
+    reason,
+    triggeredBy: isWarned ? 'PenaltyFSM' : 'RateLimit',
+    retryAfterMicros: undefined,
+    reported: first === undefined ? undefined : report(judged.reduce(tighter, first)),
+  };
+}
+
+function blocked(verdict: Verdict, penalty: PenaltyState): Core {
+  return {
+    action: 'BLOCK',
+    reason: penalty === 'BLOCK' ? 'PENALTY_BLOCK' : 'PENALTY_TEMP_BLOCK',
+    triggeredBy: 'PenaltyFSM',
+    retryAfterMicros: verdict.retryAfterMicros < 0 ? undefined : verdict.retryAfterMicros,
+    reported: undefined,
+  };
+}
+
+function denied(
+  selection: Selection,
+  verdict: Verdict,
+  request: { readonly cost: number; readonly nowMicros: number },
+): Core {
+  const judged = judgedBy(selection, verdict, 'Denied').filter((one) => one.outcome.retryAfterMicros !== 0);
+  // A limit that never admits does not matter where the request passes once another rule forgives it.
+  const passesOnce = verdict.retryAfterMicros >= 0;
+  const waits = judged.map((one) => waitOf(one, request));
+  const heard = passesOnce ? waits.filter(Number.isFinite) : waits;
+  const longestWait = Math.max(...heard);
+  const longest = judged[waits.indexOf(longestWait)];
+  const isNever = longestWait === Number.POSITIVE_INFINITY;
+  const retryAfter = passesOnce ? verdict.retryAfterMicros : isNever ? undefined : longestWait;
+  const reason = isNever
+    ? 'COST_EXCEEDS_LIMIT'
+    : judged.some((one) => one.limit.capacity === 0)
+      ? 'DEGRADED_SHED'
+      : verdict.byThrottle
+        ? 'PENALTY_THROTTLE'
+        : 'RATE_LIMIT_EXCEEDED';
+  return {
+    action: 'THROTTLE',
+    reason,
+    triggeredBy: reason === 'PENALTY_THROTTLE' ? 'PenaltyFSM' : 'RateLimit',
+    retryAfterMicros: retryAfter,
+    reported: longest === undefined ? undefined : report(longest),
+  };
+}
+
+/** The limits of enforced rules with a certain outcome, as they were for this request. */
+function judgedBy(selection: Selection, verdict: Verdict, wanted: RuleOutcome): Judged[] {
+  return selection.rules.flatMap((rule, index) => {
+    const said = verdict.rules[index];
+    if (rule.group !== 0 || said?.outcome !== wanted) return [];
+    const percent = percentLeft(rule, selection, verdict);
+    return rule.limits.flatMap((limit, position) => {
+      const outcome = said.limits[position];
+      return outcome === undefined ? [] : [{ limit: percent === 100 ? limit : cut(limit, percent), outcome }];
+    });
+  });
+}
+
+/** What a penalty in THROTTLE leaves of a rule's limits. */
+function percentLeft(rule: SelectedRule, selection: Selection, verdict: Verdict): number {
+  if (rule.penalty === undefined || !rule.throttled) return 100;
+  const { penalty } = selection.penalties[rule.penalty] ?? {};
+  if (penalty?.enforced !== true || verdict.penalties[rule.penalty]?.before !== 'THROTTLE') return 100;
+  return penalty.throttle?.limitPercent ?? 100;
+}
+
+/** As the script cuts it: at least 1 is left, but of nothing. */
+function cut(limit: SelectedLimit, percent: number): SelectedLimit {
+  const capacity = limit.capacity === 0 ? 0 : Math.max(1, Math.floor((limit.capacity * percent) / 100));
+  return { ...limit, capacity };
+}
+
+/** Microseconds until this limit admits, Infinity = never. */
+function waitOf({ limit, outcome }: Judged, request: { readonly cost: number; readonly nowMicros: number }): number {
+  if (outcome.retryAfterMicros >= 0) return outcome.retryAfterMicros;
+  if (request.cost > limit.normalCapacity) return Number.POSITIVE_INFINITY;
+  // Only the incident, or a penalty, is in the way: it would fit otherwise.
   const end = limit.modeUntilMicros;
-  return { limit, outcome, waitMicros: end === undefined ? SHED_RETRY_MICROS : Math.max(1, end - request.nowMicros) };
+  return end === undefined ? SHED_RETRY_MICROS : Math.max(1, end - request.nowMicros);
 }
 
 /** The limit with the smaller part left; of equals the first. */

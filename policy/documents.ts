@@ -24,12 +24,31 @@ const compiledLimit = z.object({
 
 const compiledRule = z.object({
   name: label,
+  /** Rules in shadow with the same group are charged together; 0 = enforced. */
+  group: z.int(),
+  /** Whether a penalty in THROTTLE cuts this rule's limits. */
+  throttled: z.boolean(),
+  failurePolicy: z.enum(['Open', 'Closed', 'LocalFallback']),
+  after: z.array(z.object({ rule: label, outcome: z.enum(['Admitted', 'Denied', 'NotMatched']) })),
   match: z.custom<Match>().optional(),
   /** Sorted, so that one set of axes is one subject whatever the order in which it was written. */
   countBy: z.array(z.string()),
-  algorithm: z.enum(['TokenBucket', 'SlidingWindow']),
+  algorithm: z.enum(['TokenBucket', 'SlidingWindow', 'SlidingWindowLog']),
   /** Limits for everyone, or by tier. */
   limits: z.union([z.array(compiledLimit), z.record(z.string(), z.array(compiledLimit))]),
+});
+
+/** As in the policy, with what was left out filled in; times in seconds. */
+const compiledPenalty = z.object({
+  enforced: z.boolean(),
+  countBy: z.array(z.string()),
+  tolerancePercent: z.int(),
+  violationWindowSeconds: z.int(),
+  minSecondsPerStep: z.int(),
+  warn: z.object({ violations: z.int(), forSeconds: z.int() }).optional(),
+  throttle: z.object({ violations: z.int(), forSeconds: z.int(), limitPercent: z.int() }).optional(),
+  tempBlock: z.object({ violations: z.int(), forSeconds: z.int() }).optional(),
+  block: z.object({ tempBlocks: z.int(), withinSeconds: z.int(), forSeconds: z.int() }).optional(),
 });
 
 const policyDocument = z.object({
@@ -40,7 +59,9 @@ const policyDocument = z.object({
   domain: domainName,
   tiers: z.array(label),
   defaultTier: label.optional(),
+  /** Each rule after those that it waits for. */
   rules: z.array(compiledRule),
+  penalty: compiledPenalty.optional(),
 });
 
 const healthDocument = z.object({
@@ -72,6 +93,7 @@ const manifestShard = z.object({ ...header, entries: z.array(manifestEntry) });
 const manifestIndex = z.object({ ...header, shards: z.array(z.string()) });
 
 export type CompiledLimit = z.output<typeof compiledLimit>;
+export type CompiledPenalty = z.output<typeof compiledPenalty>;
 export type CompiledRule = z.output<typeof compiledRule>;
 export type PolicyDocument = z.output<typeof policyDocument>;
 export type HealthDocument = z.output<typeof healthDocument>;

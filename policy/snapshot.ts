@@ -1,4 +1,4 @@
-import type { CompiledRule, Document, HealthDocument, PolicyDocument } from './documents.ts';
+import type { CompiledPenalty, CompiledRule, Document, HealthDocument, PolicyDocument } from './documents.ts';
 import { partitionOf } from './hash.ts';
 import { coversDomain } from './health.ts';
 
@@ -17,16 +17,14 @@ export function isNewer(offered: ConfigurationIdentity, held: ConfigurationIdent
   return offered.epoch > held.epoch || (offered.epoch === held.epoch && offered.revision > held.revision);
 }
 
-export type IndexedRule = {
-  readonly policy: IndexedPolicy;
-  readonly rule: CompiledRule;
-};
-
 export type IndexedPolicy = {
   /** `namespace/name` */
   readonly id: string;
   readonly tiers: ReadonlySet<string>;
   readonly defaultTier: string | undefined;
+  /** Each rule after those that it waits for. */
+  readonly rules: readonly CompiledRule[];
+  readonly penalty: CompiledPenalty | undefined;
 };
 
 export type DomainIndex = {
@@ -34,7 +32,7 @@ export type DomainIndex = {
   readonly partition: string;
   /** Every tier that some policy of the domain knows. */
   readonly tiers: ReadonlySet<string>;
-  readonly rules: readonly IndexedRule[];
+  readonly policies: readonly IndexedPolicy[];
   /** The health objects that may ever cover this domain. */
   readonly healths: readonly HealthDocument[];
 };
@@ -72,18 +70,19 @@ function indexDomain(
     domain,
     partition: partitionOf(domain),
     tiers: new Set(ordered.flatMap((policy) => policy.tiers)),
-    rules: ordered.flatMap(indexRules),
+    policies: ordered.map(indexPolicy),
     healths: healths.filter((health) => coversDomain(health, domain)),
   };
 }
 
-function indexRules(document: PolicyDocument): IndexedRule[] {
-  const policy: IndexedPolicy = {
+function indexPolicy(document: PolicyDocument): IndexedPolicy {
+  return {
     id: idOf(document),
     tiers: new Set(document.tiers),
     defaultTier: document.defaultTier,
+    rules: document.rules,
+    penalty: document.penalty,
   };
-  return document.rules.map((rule) => ({ policy, rule }));
 }
 
 function idOf(document: PolicyDocument): string {

@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { templateProblem } from './match.ts';
 import { problemsOf } from './problems.ts';
 import { normalisePath } from './path.ts';
+import { orderProblems } from './rule-order.ts';
 import {
   domainOf,
   ownsDomain,
@@ -11,7 +12,12 @@ import {
   type ValidResource,
 } from './resource.ts';
 import { consumerSpec } from './schema/consumer.ts';
-import { MAX_LIMITS_PER_REQUEST, type PathMatcher, rateLimitPolicySpec } from './schema/rate-limit-policy.ts';
+import {
+  MAX_LIMITS_PER_REQUEST,
+  type PathMatcher,
+  rateLimitPolicySpec,
+  type Rule,
+} from './schema/rate-limit-policy.ts';
 import { systemHealthSpec } from './schema/system-health.ts';
 import { mostLimitsPerRequest } from './limit-bound.ts';
 
@@ -68,14 +74,15 @@ function policyProblems(policy: ValidPolicy): Problem[] {
       message: `"${domain}" is not a domain of namespace "${namespace}": it must be "${namespace}" or begin with "${namespace}."`,
     });
   }
-  policy.spec.rules.forEach((rule, ruleIndex) => {
-    rule.match?.paths?.forEach((matcher, pathIndex) => {
-      const problem = pathProblem(matcher);
-      if (problem !== undefined) {
-        problems.push({ path: `spec.rules[${ruleIndex}].match.paths[${pathIndex}].value`, ...problem });
-      }
+  problems.push(...policy.spec.rules.flatMap(ruleProblems));
+  if (policy.spec.penalty?.countBy.includes('route') === true) {
+    problems.push({
+      path: 'spec.penalty.countBy',
+      reason: 'RouteWithoutPaths',
+      message: 'a penalty is for all rules of the policy, which share no route: nobody would ever be punished',
     });
-  });
+  }
+  problems.push(...orderProblems(policy.spec.rules));
   const most = mostLimitsPerRequest([policy]);
   if (most > MAX_LIMITS_PER_REQUEST) {
     problems.push({
@@ -84,6 +91,24 @@ function policyProblems(policy: ValidPolicy): Problem[] {
       message: `one request could be subject to ${most} limits; at most ${MAX_LIMITS_PER_REQUEST} are allowed`,
     });
   }
+  return problems;
+}
+
+function ruleProblems(rule: Rule, ruleIndex: number): Problem[] {
+  const problems: Problem[] = [];
+  if (rule.countBy.includes('route') && rule.match?.paths === undefined) {
+    problems.push({
+      path: `spec.rules[${ruleIndex}].countBy`,
+      reason: 'RouteWithoutPaths',
+      message: 'route is the path of match.paths that matched: without any, the rule never applies',
+    });
+  }
+  rule.match?.paths?.forEach((matcher, pathIndex) => {
+    const problem = pathProblem(matcher);
+    if (problem !== undefined) {
+      problems.push({ path: `spec.rules[${ruleIndex}].match.paths[${pathIndex}].value`, ...problem });
+    }
+  });
   return problems;
 }
 

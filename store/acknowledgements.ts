@@ -34,13 +34,13 @@ export type PodReport = { readonly acknowledgement: Acknowledgement; readonly he
 const acknowledgeScript = loadScript('acknowledge');
 const listScript = loadScript('list-pods');
 
-/** A pod's heartbeat. Returns head and the time of Redis; `isNew` announces it to the operator. */
+/** A pod's heartbeat. Returns head, the time of Redis and how many pods have reported lately; `isNew` announces it to the operator. */
 export async function acknowledge(
   redis: Redis,
   names: Names,
   owner: string,
   beat: { readonly acknowledgement: Acknowledgement; readonly isNew: boolean },
-): Promise<{ head: Head | undefined; redisMicros: number }> {
+): Promise<{ head: Head | undefined; redisMicros: number; pods: number }> {
   const { acknowledgement, isNew } = beat;
   const reply = textsOf(
     await acknowledgeScript.run(
@@ -49,7 +49,7 @@ export async function acknowledge(
       [owner, acknowledgement.pod, JSON.stringify(acknowledgement), isNew ? 1 : 0, names.changes],
     ),
   );
-  return { redisMicros: integerOf(reply[0]), head: parseHead(reply.slice(1)) };
+  return { redisMicros: integerOf(reply[0]), pods: integerOf(reply[1]), head: parseHead(reply.slice(2)) };
 }
 
 /** Takes a pod off the list, when it stops in good order. */

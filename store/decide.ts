@@ -1,27 +1,15 @@
 import type { Redis } from 'ioredis';
-import type { LimitOutcome } from '../policy/decision.ts';
-import type { SelectedLimit } from '../policy/select.ts';
+import type { Verdict } from '../policy/decision.ts';
 import type { RedisClock } from './clock.ts';
 import { within } from './deadline.ts';
+import { DecideArguments, type DecideRequest, decodeVerdict } from './decide-wire.ts';
 import { StoreError, toStoreError } from './errors.ts';
 import type { Names } from './names.ts';
 import { integerOf, textsOf } from './reply.ts';
 import { loadScript, type Script } from './script.ts';
 
-export type DecideRequest = {
-  readonly partition: string;
-  /** What the request takes from each limit; a safe integer >= 1. */
-  readonly cost: number;
-  readonly limits: readonly SelectedLimit[];
-};
-
-export type Verdict = {
-  readonly admitted: boolean;
-  /** Time of Redis at the decision, microseconds since 1970. */
-  readonly redisMicros: number;
-  /** In the order of the request's limits. */
-  readonly outcomes: readonly LimitOutcome[];
-};
+/** A verdict, and the time of Redis at which it was reached: microseconds since 1970. */
+export type TimedVerdict = Verdict & { readonly redisMicros: number };
 
 export type DeciderOptions = {
   /** Milliseconds after which an answer is not waited for any more. */
@@ -36,11 +24,9 @@ export type DeciderOptions = {
 
 type Pending = {
   readonly request: DecideRequest;
-  readonly resolve: (verdict: Verdict) => void;
+  readonly resolve: (verdict: TimedVerdict) => void;
   readonly reject: (error: StoreError) => void;
 };
-
-const ALGORITHM_CODES = { TokenBucket: 1, SlidingWindow: 2 } as const;
 
 /**
  * Decisions over the counters in Redis. All requests of one turn of the event loop go out in one script call; several
@@ -72,7 +58,7 @@ export class Decider {
   }
 
   /** Rejects with StoreError: UNAVAILABLE, TIMEOUT, OVERLOADED, REFUSED, WRONG_TYPE or BAD_REPLY. */
-  decide(request: DecideRequest): Promise<Verdict> {
+  decide(request: DecideRequest): Promise<TimedVerdict> {
     if (this.#inFlight >= this.#maxInFlight) {
       return Promise.reject(new StoreError('OVERLOADED', `${this.#inFlight} decisions are under way`));
     }
@@ -93,7 +79,10 @@ export class Decider {
   }
 
   async #send(batch: readonly Pending[]): Promise<void> {
-    const { keys, args } = encode(this.#names, batch);
+    const { keys, args } = new DecideArguments(
+      this.#names,
+      batch.map(({ request }) => request),
+    );
     const sentAt = this.#clock.monotonicMillis();
     try {
       const reply = textsOf(await within(this.#deadlineMillis, this.#script.run(this.#redis, keys, args)));
@@ -111,48 +100,11 @@ export class Decider {
   }
 }
 
-function encode(names: Names, batch: readonly Pending[]): { keys: string[]; args: (string | number)[] } {
-  const keys: string[] = [];
-  const positions = new Map<string, number>();
-  const args: (string | number)[] = [batch.length];
-  for (const { request } of batch) {
-    args.push(request.cost, request.limits.length);
-    for (const limit of request.limits) {
-      const key = names.counters(request.partition, limit.subject);
-      let position = positions.get(key);
-      if (position === undefined) {
-        position = keys.push(key);
-        positions.set(key, position);
-      }
-      const code = ALGORITHM_CODES[limit.algorithm];
-      args.push(position, limit.field, code, limit.capacity, limit.refill, limit.windowSeconds);
-    }
-  }
-  return { keys, args };
-}
-
 /** Each member of a batch has its own fate: a broken reply or key of one does not touch the others. */
 function settle(pending: Pending, text: string | undefined, redisMicros: number): void {
   try {
-    pending.resolve(decode(pending.request, text ?? '', redisMicros));
+    pending.resolve({ ...decodeVerdict(pending.request, text ?? ''), redisMicros });
   } catch (error) {
     pending.reject(toStoreError(error));
   }
-}
-
-function decode(request: DecideRequest, text: string, redisMicros: number): Verdict {
-  if (text === '2') throw new StoreError('WRONG_TYPE', 'a key of the counters holds something else');
-  const numbers = text.split(' ');
-  if (numbers.length !== 1 + 3 * request.limits.length) {
-    throw new StoreError('BAD_REPLY', 'the reply has another number of limits than the request');
-  }
-  const outcomes: LimitOutcome[] = [];
-  for (let i = 1; i < numbers.length; i += 3) {
-    outcomes.push({
-      remaining: integerOf(numbers[i]),
-      retryAfterMicros: integerOf(numbers[i + 1]),
-      resetAfterMicros: integerOf(numbers[i + 2]),
-    });
-  }
-  return { admitted: numbers[0] === '1', redisMicros, outcomes };
 }

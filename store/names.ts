@@ -8,10 +8,12 @@ export type Names = {
   document(name: string): string;
   consumerKey(name: string): string;
   counters(partition: string, subject: string): string;
+  penalty(partition: string, subject: string): string;
 };
 
-/** The layout of counters; part of their names, so that two layouts never meet in one hash. */
+/** The layouts of hashes; part of their names, so that two layouts never meet in one hash. */
 const COUNTERS_LAYOUT = 'c1';
+const PENALTIES_LAYOUT = 'p1';
 
 export const INSTALLATION_PATTERN = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
@@ -29,6 +31,7 @@ export function createNames(installation: string): Names {
     consumerKeysIndex: `${prefix}:{keys}:index`,
     document: (name) => `${prefix}:{config}:doc:${name}`,
     consumerKey: (name) => `${prefix}:{keys}:key:${name}`,
+    penalty: (partition, subject) => `${prefix}:${PENALTIES_LAYOUT}:{${partition}}:${subject}`,
     counters: (partition, subject) => `${prefix}:${COUNTERS_LAYOUT}:{${partition}}:${subject}`,
   };
 }

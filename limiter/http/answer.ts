@@ -15,6 +15,7 @@ const PROBLEM_TYPE = { 'content-type': 'application/problem+json' };
 const STRATEGIES = {
   TokenBucket: 'token_bucket',
   SlidingWindow: 'sliding_window',
+  SlidingWindowLog: 'sliding_window_log',
 } as const satisfies Record<Algorithm, string>;
 
 /** Seconds to the microsecond, for those who compute; null where there is nothing to say. */
@@ -42,6 +43,8 @@ export function decisionAnswer(result: CheckResult, requestId: string): HttpAnsw
     mode: reported?.mode ?? null,
     policy: reported?.policy ?? null,
     rule: reported?.rule ?? null,
+    penalty: decision.penalty,
+    shadow: decision.shadowDenied,
     revision,
     request_id: requestId,
   };

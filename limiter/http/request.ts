@@ -48,6 +48,7 @@ export const decisionRequestSchema = z.strictObject({
   attributes: pairs.optional(),
   descriptors: pairs.optional(),
   cost: z.int().min(1).max(MAX_COST).optional(),
+  mode: z.enum(['consume', 'peek']).optional(),
   request_id: z
     .string()
     .regex(/^[\x21-\x7e]{1,128}$/)
@@ -82,6 +83,7 @@ export function parseDecisionRequest(body: string): ParsedRequest {
     check: {
       domain: input.domain,
       cost: input.cost ?? 1,
+      isPeek: input.mode === 'peek',
       apiKey: input.api_key ?? headers?.get('x-api-key'),
       consumer: input.consumer,
       tier: input.tier,
@@ -103,7 +105,15 @@ export function parsePlainRequest(body: string, domain: string): ParsedRequest {
   const input = parseWith(plainRequestSchema, body);
   return {
     requestId: undefined,
-    check: { domain, cost: 1, apiKey: undefined, consumer: input.identifier, tier: input.tier, context: {} },
+    check: {
+      domain,
+      cost: 1,
+      isPeek: false,
+      apiKey: undefined,
+      consumer: input.identifier,
+      tier: input.tier,
+      context: {},
+    },
   };
 }
 

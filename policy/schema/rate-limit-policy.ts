@@ -7,6 +7,14 @@ export const MAX_REQUEST_SECONDS = 9_007_199_254;
 
 export const MAX_LIMITS_PER_REQUEST = 16;
 
+/** A SlidingWindowLog keeps every admission of a window. */
+const MAX_LOGGED = 1000;
+const LOG_MESSAGE = `limits of a SlidingWindowLog must allow at most ${MAX_LOGGED} requests`;
+
+function fitsLog(limits: readonly { readonly requests: number; readonly burst?: number | undefined }[]): boolean {
+  return limits.every((entry) => (entry.burst ?? entry.requests) <= MAX_LOGGED);
+}
+
 const requests = z.int().min(1).max(MAX_REQUEST_SECONDS);
 
 const limit = withRules(
@@ -135,17 +143,40 @@ const axis = z
     /^(consumer|tenant|clientIP|route|method|global|header:[a-z0-9-]{1,64}|descriptor:[A-Za-z0-9_.-]{1,64}|attribute:[A-Za-z0-9_.-]{1,64})$/,
   );
 
+const mode = z.enum(['Enforce', 'Shadow']);
+
+const condition = z
+  .strictObject({
+    rule: label.describe('Name of a rule of this policy.'),
+    outcome: z
+      .enum(['Admitted', 'Denied', 'NotMatched'])
+      .describe('NotMatched: it does not match, lacks an input, did not run, or is in shadow.'),
+  })
+  .describe('An outcome of another rule.');
+
 const rule = withRules(
   z.strictObject({
     name: label.describe('Name of the rule inside its policy. Part of the identity of its counters.'),
+    mode: mode.optional().describe('Shadow: the rule is judged and reported, and changes no answer. Default: Enforce.'),
     match: match.optional(),
+    after: mapList(condition, ['rule', 'outcome'], { min: 1, max: 8 })
+      .optional()
+      .describe(
+        'The rule runs if one of these outcomes holds. A denial that a rule waits for, and that it admits, is forgiven. Default: it runs.',
+      ),
     countBy: setList(axis, { min: 1, max: 4 }).describe(
       'What shares one counter: consumer, tenant, clientIP, route, method, global, header:NAME, descriptor:KEY or attribute:KEY. A request that lacks one of these is not subject to the rule.',
     ),
     algorithm: z
-      .enum(['TokenBucket', 'SlidingWindow'])
+      .enum(['TokenBucket', 'SlidingWindow', 'SlidingWindowLog'])
       .describe(
-        'TokenBucket: a burst, then a steady rate. SlidingWindow: never more than the limit in any window, wherever it begins.',
+        'TokenBucket: a burst, then a steady rate. SlidingWindow: never more than the limit in any window, wherever it begins; capacity returns up to a tenth of the window late. SlidingWindowLog: the same without the delay, for limits of at most 1000.',
+      ),
+    failurePolicy: z
+      .enum(['Open', 'Closed', 'LocalFallback'])
+      .optional()
+      .describe(
+        'While Redis cannot decide. Open: the rule admits. Closed: it denies. LocalFallback: every limiter pod admits its share of the limits. The strictest of several rules wins. Default: LocalFallback.',
       ),
     limitsFrom: z
       .enum(['Tier'])
@@ -167,11 +198,131 @@ const rule = withRules(
       message: 'global counts all requests together and stands alone',
       path: ['countBy'],
     },
+    {
+      cel: `self.algorithm != 'SlidingWindowLog' || !has(self.limits) || self.limits.all(l, (has(l.burst) ? l.burst : l.requests) <= ${MAX_LOGGED})`,
+      holds: (value) => value.algorithm !== 'SlidingWindowLog' || fitsLog(value.limits ?? []),
+      reason: 'LimitTooLargeForLog',
+      message: LOG_MESSAGE,
+      path: ['limits'],
+    },
   ],
 ).describe('Which requests, counted by what, how many.');
 
+const violations = z.int().min(1).max(1_000_000);
+const durationSeconds = z.int().min(1).max(31_536_000);
+
+const penalty = withRules(
+  z.strictObject({
+    mode: mode
+      .optional()
+      .describe('Shadow: the machine runs and is reported, and changes no answer. Default: Enforce.'),
+    countBy: setList(axis, { min: 1, max: 4 }).describe('Who is punished: one state for each combination of these.'),
+    tolerancePercent: z
+      .int()
+      .min(0)
+      .max(1000)
+      .optional()
+      .describe(
+        'How much denied traffic is no violation, in percent of the full limit: with 100, who offers less than about twice the limit is limited and never punished. 0: every denied second is a violation. Default: 100.',
+      ),
+    violationWindowSeconds: durationSeconds
+      .optional()
+      .describe('Seconds within which violations count together. Default: 600.'),
+    minSecondsPerStep: z.int().min(0).max(86_400).optional().describe('Seconds between two steps up. Default: 10.'),
+    warn: z
+      .strictObject({
+        violations: violations.describe('Violations that lead to WARN.'),
+        forSeconds: durationSeconds.describe('Seconds without a violation after which it ends.'),
+      })
+      .optional()
+      .describe('WARN: allowed answers say so. Absent: the state is skipped.'),
+    throttle: z
+      .strictObject({
+        violations: violations.describe('Violations that lead to THROTTLE.'),
+        forSeconds: durationSeconds.describe('Seconds without a violation after which it ends.'),
+        limitPercent: z
+          .int()
+          .min(1)
+          .max(100)
+          .describe("What is left of every limit that counts by the penalty's axes, in percent."),
+      })
+      .optional()
+      .describe('THROTTLE: limits are cut. Absent: the state is skipped.'),
+    tempBlock: z
+      .strictObject({
+        violations: violations.describe('Violations that lead to TEMP_BLOCK.'),
+        forSeconds: durationSeconds.describe('Seconds that it lasts; nothing extends it.'),
+      })
+      .optional()
+      .describe('TEMP_BLOCK: every request is denied. Absent: the state is skipped, and so is BLOCK.'),
+    block: z
+      .strictObject({
+        tempBlocks: z
+          .int()
+          .min(1)
+          .max(1000)
+          .describe('The temporary block of this number, within the time below, becomes BLOCK.'),
+        withinSeconds: durationSeconds.describe('Seconds within which temporary blocks count together.'),
+        forSeconds: z.int().min(0).max(31_536_000).describe('Seconds that it lasts. 0: until pardoned.'),
+      })
+      .optional()
+      .describe('BLOCK: every request is denied for long. Absent: there is no such state.'),
+  }),
+  [
+    {
+      cel: 'has(self.warn) || has(self.throttle) || has(self.tempBlock)',
+      holds: (value) => value.warn !== undefined || value.throttle !== undefined || value.tempBlock !== undefined,
+      reason: 'NoPenaltyState',
+      message: 'at least one of warn, throttle and tempBlock must be given',
+    },
+    {
+      cel: '!has(self.block) || has(self.tempBlock)',
+      holds: (value) => value.block === undefined || value.tempBlock !== undefined,
+      reason: 'BlockWithoutTempBlock',
+      message: 'block needs tempBlock',
+      path: ['block'],
+    },
+    {
+      cel: '!(has(self.warn) && has(self.throttle)) || self.warn.violations < self.throttle.violations',
+      holds: ({ warn, throttle }) =>
+        warn === undefined || throttle === undefined || warn.violations < throttle.violations,
+      reason: 'ThresholdsDoNotRise',
+      message: 'throttle.violations must be above warn.violations',
+      path: ['throttle', 'violations'],
+    },
+    {
+      cel: '!(has(self.throttle) && has(self.tempBlock)) || self.throttle.violations < self.tempBlock.violations',
+      holds: ({ throttle, tempBlock }) =>
+        throttle === undefined || tempBlock === undefined || throttle.violations < tempBlock.violations,
+      reason: 'ThresholdsDoNotRise',
+      message: 'tempBlock.violations must be above throttle.violations',
+      path: ['tempBlock', 'violations'],
+    },
+    {
+      cel: '!(has(self.warn) && has(self.tempBlock)) || self.warn.violations < self.tempBlock.violations',
+      holds: ({ warn, tempBlock }) =>
+        warn === undefined || tempBlock === undefined || warn.violations < tempBlock.violations,
+      reason: 'ThresholdsDoNotRise',
+      message: 'tempBlock.violations must be above warn.violations',
+      path: ['tempBlock', 'violations'],
+    },
+    {
+      cel: "!self.countBy.exists(a, a == 'global')",
+      holds: (value) => !value.countBy.includes('global'),
+      reason: 'GlobalPenalty',
+      message: 'a penalty is for somebody: global is not allowed',
+      path: ['countBy'],
+    },
+  ],
+).describe('What happens to those who keep ignoring their limits.');
+
 export const rateLimitPolicySpec = withRules(
   z.strictObject({
+    mode: mode
+      .optional()
+      .describe(
+        'Shadow: all rules are judged together and reported, and change no answer; there is no penalty. Default: Enforce.',
+      ),
     domain: domainName
       .optional()
       .describe(
@@ -183,6 +334,7 @@ export const rateLimitPolicySpec = withRules(
     rules: mapList(rule, ['name'], { min: 1, max: 64 }).describe(
       'All rules that match a request apply together; a request that one of them denies is charged to none.',
     ),
+    penalty: penalty.optional(),
   }),
   [
     {
@@ -199,6 +351,15 @@ export const rateLimitPolicySpec = withRules(
         (spec.tiers ?? []).some((entry) => entry.default === true),
       reason: 'NoDefaultTier',
       message: 'limitsFrom: Tier needs tiers, one of them the default',
+      path: ['tiers'],
+    },
+    {
+      cel: `!has(self.tiers) || !self.rules.exists(r, r.algorithm == 'SlidingWindowLog' && has(r.limitsFrom)) || self.tiers.all(t, t.limits.all(l, (has(l.burst) ? l.burst : l.requests) <= ${MAX_LOGGED}))`,
+      holds: (spec) =>
+        !spec.rules.some((entry) => entry.algorithm === 'SlidingWindowLog' && entry.limitsFrom !== undefined) ||
+        (spec.tiers ?? []).every((entry) => fitsLog(entry.limits)),
+      reason: 'LimitTooLargeForLog',
+      message: LOG_MESSAGE,
       path: ['tiers'],
     },
   ],
@@ -232,3 +393,6 @@ export type HeaderMatcher = z.output<typeof header>;
 export type Match = z.output<typeof match>;
 export type Rule = z.output<typeof rule>;
 export type Algorithm = Rule['algorithm'];
+export type FailurePolicy = NonNullable<Rule['failurePolicy']>;
+export type Penalty = z.output<typeof penalty>;
+export type Outcome = z.output<typeof condition>['outcome'];

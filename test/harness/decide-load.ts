@@ -6,6 +6,7 @@ import { RedisClock } from '../../store/clock.ts';
 import { connect, disconnect, whenReady } from '../../store/connection.ts';
 import { Decider } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
+import { decidePlain } from './plain.ts';
 
 export type Load = {
   readonly url: string;
@@ -29,7 +30,7 @@ export async function runLoad(load: Load): Promise<LoadResult> {
   const one = async (): Promise<void> => {
     while (asked < load.decisions) {
       asked += 1;
-      const { admitted, redisMicros } = await decider.decide({ partition: 'p', cost: 1, limits: [load.limit] });
+      const { admitted, redisMicros } = await decidePlain(decider, { partition: 'p', cost: 1, limits: [load.limit] });
       if (admitted) admittedAt.push(redisMicros);
     }
   };

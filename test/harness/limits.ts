@@ -13,7 +13,7 @@ export type LimitShape = {
   readonly refill?: number;
 };
 
-/** A limit as `selectLimits` hands it out. One algorithm and window is one field, as in the compiler. */
+/** A limit as `selectRules` hands it out. One algorithm and window is one field, as in the compiler. */
 export function aLimit(shape: LimitShape = {}): SelectedLimit {
   const { algorithm = 'TokenBucket', subject = 'alice', windowSeconds = 60, capacity = 10 } = shape;
   return {
@@ -26,6 +26,7 @@ export function aLimit(shape: LimitShape = {}): SelectedLimit {
     capacity,
     refill: shape.refill ?? capacity,
     normalCapacity: capacity,
+    normalRefill: shape.refill ?? capacity,
     tier: undefined,
     mode: 'NORMAL',
     modeUntilMicros: undefined,

@@ -108,6 +108,8 @@ describe('a decision', () => {
       mode: 'NORMAL',
       policy: 'payments/policy',
       rule: 'per-consumer',
+      penalty: 'NORMAL',
+      shadow: [],
       revision,
       request_id: 'r-1',
     });

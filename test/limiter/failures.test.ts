@@ -22,6 +22,7 @@ const POLICY = aPolicy({
       name: 'per-consumer',
       countBy: ['consumer'],
       algorithm: 'TokenBucket',
+      failurePolicy: 'Open',
       limits: [{ windowSeconds: 3_600, requests: 10 }],
     },
   ],

@@ -3,12 +3,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Algorithm } from '../../policy/schema/rate-limit-policy.ts';
 import type { SelectedLimit } from '../../policy/select.ts';
 import { RedisClock } from '../../store/clock.ts';
-import { Decider, type Verdict } from '../../store/decide.ts';
+import { Decider } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
 import { type Admission, mostOf } from '../harness/admissions.ts';
 import { aLimit } from '../harness/limits.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
+import { decidePlain, type PlainVerdict } from '../harness/plain.ts';
 
 const START = 1_790_000_000_123_457n;
 /** The beginning of a slot of every window that is used here. */
@@ -56,10 +57,10 @@ class Client {
     this.noticedAt = undefined;
   }
 
-  async ask(cost: number): Promise<Verdict> {
+  async ask(cost: number): Promise<PlainVerdict> {
     await setClock(server.redis, this.now - this.#behind);
     this.noticedAt ??= this.now;
-    const verdict = await decider.decide({ partition: 'p', cost, limits: [this.#limit] });
+    const verdict = await decidePlain(decider, { partition: 'p', cost, limits: [this.#limit] });
     if (verdict.admitted) this.admissions.push({ at: this.now, cost: BigInt(cost) });
     return verdict;
   }

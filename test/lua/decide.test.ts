@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { SelectedLimit } from '../../policy/select.ts';
 import { RedisClock } from '../../store/clock.ts';
-import { Decider, type Verdict } from '../../store/decide.ts';
+import { Decider } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
 import { contentsOf } from '../harness/contents.ts';
 import { aBucket, aLimit, aWindow } from '../harness/limits.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
+import { decidePlain, type PlainVerdict } from '../harness/plain.ts';
 
 const names = createNames('default');
 const PARTITION = 'partition11';
@@ -25,8 +26,8 @@ beforeEach(async () => {
   await server.redis.flushall();
 });
 
-const decide = (limits: readonly SelectedLimit[], cost = 1): Promise<Verdict> =>
-  decider.decide({ partition: PARTITION, cost, limits });
+const decide = (limits: readonly SelectedLimit[], cost = 1): Promise<PlainVerdict> =>
+  decidePlain(decider, { partition: PARTITION, cost, limits });
 
 const keyOf = (limit: SelectedLimit): string => names.counters(PARTITION, limit.subject);
 
@@ -119,7 +120,7 @@ describe('when Redis forgets the script', () => {
     const eager = new Decider(server.redis, names, new RedisClock(), { deadlineMillis: 60_000, maxBatch: 10 });
     const verdicts = Array.from({ length: 500 }, async (_, i) => {
       if (i % 50 === 0) await other.script('FLUSH');
-      return eager.decide({ partition: PARTITION, cost: 1, limits: [limit] });
+      return decidePlain(eager, { partition: PARTITION, cost: 1, limits: [limit] });
     });
     expect((await Promise.all(verdicts)).filter(({ admitted }) => admitted)).toHaveLength(250);
     other.disconnect();
@@ -204,7 +205,7 @@ describe('the time to live of a subject', () => {
   it('is there on every key, whatever was decided', async () => {
     const planted = aBucket({ subject: 'planted' });
     await server.redis.hset(keyOf(planted), planted.field, 'left here without a time to live');
-    const decisions: Promise<Verdict>[] = [decide([planted])];
+    const decisions: Promise<PlainVerdict>[] = [decide([planted])];
     for (let i = 0; i < 200; i += 1) {
       const windowSeconds = [1, 60, 3_600, DAY][i % 4] ?? 1;
       const limits = ALGORITHMS.map((algorithm) => aLimit({ algorithm, subject: `s${i % 17}`, windowSeconds }));

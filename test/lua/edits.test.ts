@@ -2,12 +2,13 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SelectedLimit } from '../../policy/select.ts';
 import { RedisClock } from '../../store/clock.ts';
-import { Decider, type Verdict } from '../../store/decide.ts';
+import { Decider } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
 import type { Admission } from '../harness/admissions.ts';
 import { aBucket, aWindow } from '../harness/limits.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
+import { decidePlain, type PlainVerdict } from '../harness/plain.ts';
 
 /** The beginning of a slot of every window that is used here. */
 const START = 1_790_000_040_000_000n;
@@ -27,9 +28,9 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
-async function ask(limit: SelectedLimit, cost = 1): Promise<Verdict> {
+async function ask(limit: SelectedLimit, cost = 1): Promise<PlainVerdict> {
   await setClock(server.redis, now);
-  return decider.decide({ partition: 'p', cost, limits: [limit] });
+  return decidePlain(decider, { partition: 'p', cost, limits: [limit] });
 }
 
 const wait = (seconds: number): void => {
@@ -47,7 +48,7 @@ function aCounter() {
   };
 }
 
-const outcomeOf = ({ admitted, outcomes }: Verdict) => ({
+const outcomeOf = ({ admitted, outcomes }: PlainVerdict) => ({
   admitted,
   remaining: outcomes[0]?.remaining,
   waitSeconds: outcomes[0]?.retryAfterMicros === -1 ? NEVER : (outcomes[0]?.retryAfterMicros ?? 0) / SECOND,

@@ -6,6 +6,7 @@ import { aLimit } from '../harness/limits.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
 import { Model, type ModelLimit } from './model.ts';
+import { decidePlain } from '../harness/plain.ts';
 
 /** The largest product of capacity and window that a policy may have: in microseconds just below 2^53. */
 const BOUND = 9_007_199_254;
@@ -63,7 +64,7 @@ async function compare(algorithm: ModelLimit['algorithm'], extreme: Extreme): Pr
       const at = step === 'now' ? now : step === 'at' ? now + wait : now + wait - 1n;
       await setClock(server.redis, at);
       const expected = model.decide([modelled], BigInt(cost), at);
-      const actual = await decider.decide({ partition: 'p', cost, limits: [limit] });
+      const actual = await decidePlain(decider, { partition: 'p', cost, limits: [limit] });
       expect(actual.admitted).toBe(expected.admitted);
       expect(
         actual.outcomes.map((outcome) => ({

@@ -2,7 +2,7 @@
 
 export type ModelLimit = {
   readonly id: string;
-  readonly algorithm: 'TokenBucket' | 'SlidingWindow';
+  readonly algorithm: 'TokenBucket' | 'SlidingWindow' | 'SlidingWindowLog';
   readonly capacity: bigint;
   readonly refill: bigint;
   readonly windowMicros: bigint;
@@ -34,6 +34,15 @@ export class Model {
         resetAfter: this.#resetAfter(limit, now),
       })),
     };
+  }
+
+  /** 0 = admitted at that time, -1 = never, else the least number of microseconds after which it is admitted. */
+  wait(limit: ModelLimit, cost: bigint, at: bigint): bigint {
+    return this.#wait(limit, cost, at);
+  }
+
+  charge(limit: ModelLimit, cost: bigint, at: bigint): void {
+    this.#of(limit).push({ at, cost });
   }
 
   #of(limit: ModelLimit): Admission[] {
@@ -72,30 +81,42 @@ export class Model {
     return excess <= 0n ? 0n : ceil({ numerator: excess, denominator: limit.refill });
   }
 
-  #slot(limit: ModelLimit, at: bigint): bigint {
-    return at / (limit.windowMicros / 10n);
+  /** How long a slot is: a tenth of the window, or for the log the shortest time that there is. */
+  #width(limit: ModelLimit): bigint {
+    return limit.algorithm === 'SlidingWindowLog' ? 1n : limit.windowMicros / 10n;
   }
 
-  /** What is counted in the current slot and the ten before it. */
+  /** How many slots before the current one still count. */
+  #span(limit: ModelLimit): bigint {
+    return limit.algorithm === 'SlidingWindowLog' ? limit.windowMicros - 1n : 10n;
+  }
+
+  #slot(limit: ModelLimit, at: bigint): bigint {
+    return at / this.#width(limit);
+  }
+
+  /** What is counted in the current slot and those before it that still count. */
   #used(limit: ModelLimit, now: bigint): bigint {
     const current = this.#slot(limit, now);
     let used = 0n;
     for (const { at, cost } of this.#of(limit)) {
-      if (this.#slot(limit, at) >= current - 10n) used += cost;
+      if (this.#slot(limit, at) >= current - this.#span(limit)) used += cost;
     }
     return used;
   }
 
   #windowWait(limit: ModelLimit, cost: bigint, now: bigint): bigint {
     if (this.#used(limit, now) + cost <= limit.capacity) return 0n;
-    const width = limit.windowMicros / 10n;
-    for (let slot = this.#slot(limit, now) + 1n; ; slot += 1n) {
-      if (this.#used(limit, slot * width) + cost <= limit.capacity) return slot * width - now;
-    }
+    // Capacity returns only when the slot of an admission leaves.
+    const leaving = this.#of(limit).map(
+      ({ at }) => (this.#slot(limit, at) + this.#span(limit) + 1n) * this.#width(limit),
+    );
+    const passing = leaving.filter((time) => time > now && this.#used(limit, time) + cost <= limit.capacity);
+    return passing.reduce((first, time) => (time < first ? time : first)) - now;
   }
 
   #remaining(limit: ModelLimit, now: bigint): bigint {
-    if (limit.algorithm === 'SlidingWindow') {
+    if (limit.algorithm !== 'TokenBucket') {
       const left = limit.capacity - this.#used(limit, now);
       return left > 0n ? left : 0n;
     }
@@ -107,13 +128,12 @@ export class Model {
   #resetAfter(limit: ModelLimit, now: bigint): bigint {
     if (limit.algorithm === 'TokenBucket')
       return ceil({ numerator: this.#debt(limit, now).numerator, denominator: limit.refill });
-    const width = limit.windowMicros / 10n;
     const current = this.#slot(limit, now);
     const counted = this.#of(limit)
       .map(({ at }) => this.#slot(limit, at))
-      .filter((slot) => slot >= current - 10n);
+      .filter((slot) => slot >= current - this.#span(limit));
     if (counted.length === 0) return 0n;
     const newest = counted.reduce((one, other) => (other > one ? other : one));
-    return (newest + 11n) * width - now;
+    return (newest + this.#span(limit) + 1n) * this.#width(limit) - now;
   }
 }

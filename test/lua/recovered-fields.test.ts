@@ -6,6 +6,7 @@ import { createNames } from '../../store/names.ts';
 import { aBucket, aLimit, aWindow } from '../harness/limits.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
+import { decidePlain } from '../harness/plain.ts';
 
 const names = createNames('default');
 const START = 1_790_000_000_000_000n;
@@ -29,7 +30,7 @@ const keyOf = (limit: SelectedLimit): string => names.counters('p', limit.subjec
 
 async function admitAt(micros: bigint, limit: SelectedLimit, cost = 1): Promise<void> {
   await setClock(server.redis, micros);
-  const { admitted } = await decider.decide({ partition: 'p', cost, limits: [limit] });
+  const { admitted } = await decidePlain(decider, { partition: 'p', cost, limits: [limit] });
   expect(admitted).toBe(true);
 }
 
@@ -70,7 +71,7 @@ describe('an admission', () => {
     await admitAt(START, other);
     await admitAt(START, long, 10);
     await setClock(server.redis, START + 100n * SECOND);
-    const { admitted } = await decider.decide({ partition: 'p', cost: 10, limits: [long] });
+    const { admitted } = await decidePlain(decider, { partition: 'p', cost: 10, limits: [long] });
     expect(admitted).toBe(false);
     expect((await server.redis.hkeys(keyOf(long))).toSorted()).toEqual([long.field, other.field].toSorted());
   });

@@ -13,6 +13,7 @@ const fine: StatusFacts = {
   laggingPods: [],
   isOverdue: false,
   isStoreReachable: true,
+  isShadow: false,
   isActiveKnown: true,
 };
 
@@ -26,6 +27,21 @@ const shown = ({ conditions }: Conditions): string[] =>
 describe('the conditions of an object', () => {
   it.each<[string, Partial<StatusFacts>, string[]]>([
     ['everything is fine', {}, ['Accepted=True(Accepted)', 'Enforced=True(Enforced)', 'Ready=True(Enforced)']],
+    [
+      'it is in shadow, and loaded everywhere',
+      { isShadow: true },
+      ['Accepted=True(Accepted)', 'Enforced=False(Shadow)', 'Ready=True(Shadow)'],
+    ],
+    [
+      'it is in shadow, and pods are still loading',
+      { isShadow: true, laggingPods: laggards },
+      [
+        'Accepted=True(Accepted)',
+        'Enforced=False(Propagating)',
+        'Ready=False(Propagating)',
+        'Reconciling=True(Propagating)',
+      ],
+    ],
     [
       'pods are still loading',
       { laggingPods: laggards },

@@ -2,7 +2,7 @@
 import { compileHealth, compilePolicy } from '../../policy/compile.ts';
 import type { Document, HealthDocument, PolicyDocument } from '../../policy/documents.ts';
 import type { Metadata, RawResource, ValidHealth, ValidPolicy } from '../../policy/resource.ts';
-import type { Limit, RateLimitPolicySpec, Rule } from '../../policy/schema/rate-limit-policy.ts';
+import type { Limit, Penalty, RateLimitPolicySpec, Rule } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
 import { buildSnapshot, type ConfigurationIdentity, type DomainIndex } from '../../policy/snapshot.ts';
 
@@ -15,6 +15,8 @@ export type PolicyBuilder = {
   forDomain(domain: string): PolicyBuilder;
   withTier(name: string, tier?: Partial<Tier>): PolicyBuilder;
   withRule(rule?: Partial<Rule>): PolicyBuilder;
+  withPenalty(penalty?: Partial<Penalty>): PolicyBuilder;
+  inShadow(): PolicyBuilder;
   /** As a source delivers it. */
   raw(): RawResource;
   build(): ValidPolicy;
@@ -29,6 +31,11 @@ export function aLimit(limit: Partial<Limit> = {}): Limit {
 export function aRule(rule: Partial<Rule> = {}): Rule {
   const limits = rule.limitsFrom === undefined ? { limits: [aLimit()] } : {};
   return { name: 'per-consumer', countBy: ['consumer'], algorithm: 'TokenBucket', ...limits, ...rule };
+}
+
+/** Warns consumers from the first violation on, for a minute. */
+export function aPenalty(penalty: Partial<Penalty> = {}): Penalty {
+  return { countBy: ['consumer'], warn: { violations: 1, forSeconds: 60 }, ...penalty };
 }
 
 /** payments/limits, for the domain "payments", with one rule unless others are given. */
@@ -48,6 +55,8 @@ function policyBuilder(metadata: Metadata, spec: RateLimitPolicySpec): PolicyBui
     withTier: (name, tier = {}) =>
       policyBuilder(metadata, { ...spec, tiers: [...(spec.tiers ?? []), { name, limits: [aLimit()], ...tier }] }),
     withRule: (rule = {}) => policyBuilder(metadata, { ...spec, rules: [...spec.rules, aRule(rule)] }),
+    withPenalty: (penalty = {}) => policyBuilder(metadata, { ...spec, penalty: aPenalty(penalty) }),
+    inShadow: () => policyBuilder(metadata, { ...spec, mode: 'Shadow' }),
     raw: build,
     build,
     document: () => compilePolicy(build()),

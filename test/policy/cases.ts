@@ -7,6 +7,8 @@ import { consumerCases } from './cases/consumer.ts';
 import { healthCases } from './cases/health.ts';
 import { limitCases } from './cases/limit.ts';
 import { matchCases } from './cases/match.ts';
+import { orderCases } from './cases/order.ts';
+import { penaltyCases } from './cases/penalty.ts';
 import { policyCases } from './cases/policy.ts';
 import { ruleCases } from './cases/rule.ts';
 import type { BadCase, GoodCase, SpecCase } from './cases/table.ts';
@@ -17,6 +19,8 @@ export { semanticCases, type SemanticCase } from './cases/semantic.ts';
 export const specCases: readonly SpecCase[] = [
   ...policyCases,
   ...ruleCases,
+  ...orderCases,
+  ...penaltyCases,
   ...matchCases,
   ...limitCases,
   ...healthCases,

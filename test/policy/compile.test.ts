@@ -94,6 +94,106 @@ describe('a compiled policy', () => {
   });
 });
 
+describe('a rule of a compiled policy', () => {
+  const waiting = aPolicy()
+    .withRule({ name: 'last', after: [{ rule: 'middle', outcome: 'NotMatched' }] })
+    .withRule({ name: 'middle', after: [{ rule: 'first', outcome: 'Denied' }] })
+    .withRule({ name: 'first' });
+
+  it('stands after those that it waits for, and says for what', () => {
+    expect(waiting.document().rules.map(({ name, after }) => [name, after])).toEqual([
+      ['first', []],
+      ['middle', [{ rule: 'first', outcome: 'Denied' }]],
+      ['last', [{ rule: 'middle', outcome: 'NotMatched' }]],
+    ]);
+  });
+
+  it('keeps the order in which it was written where nothing waits', () => {
+    const policy = aPolicy().withRule({ name: 'b' }).withRule({ name: 'a' });
+    expect(policy.document().rules.map(({ name }) => name)).toEqual(['b', 'a']);
+  });
+
+  it('has its failure policy, which is LocalFallback unless given', () => {
+    const policy = aPolicy().withRule({ name: 'a' }).withRule({ name: 'b', failurePolicy: 'Closed' });
+    expect(policy.document().rules.map(({ failurePolicy }) => failurePolicy)).toEqual(['LocalFallback', 'Closed']);
+  });
+
+  it('is a shadow of its own, or of its policy', () => {
+    const policy = aPolicy()
+      .withRule({ name: 'a', mode: 'Shadow' })
+      .withRule({ name: 'b' })
+      .withRule({ name: 'c', mode: 'Shadow' });
+    const groupsOf = (some: PolicyBuilder): number[] => some.document().rules.map(({ group }) => group);
+    expect(groupsOf(policy)).toEqual([1, 0, 3]);
+    expect(groupsOf(policy.inShadow())).toEqual([1, 1, 1]);
+  });
+
+  it('is cut by a penalty only if it counts by all axes of that', () => {
+    const policy = aPolicy()
+      .withPenalty({ countBy: ['tenant', 'consumer'] })
+      .withRule({ name: 'a', countBy: ['consumer', 'method', 'tenant'] })
+      .withRule({ name: 'b', countBy: ['consumer'] });
+    expect(policy.document().rules.map(({ throttled }) => throttled)).toEqual([true, false]);
+    expect(
+      aPolicy()
+        .document()
+        .rules.map(({ throttled }) => throttled),
+    ).toEqual([false]);
+  });
+});
+
+describe('the penalty of a compiled policy', () => {
+  const states = {
+    warn: { violations: 1, forSeconds: 2 },
+    throttle: { violations: 3, forSeconds: 4, limitPercent: 50 },
+    tempBlock: { violations: 5, forSeconds: 6 },
+    block: { tempBlocks: 7, withinSeconds: 8, forSeconds: 0 },
+  };
+
+  it('has what was left out filled in, and no state that was not given', () => {
+    expect(
+      aPolicy()
+        .withPenalty({ countBy: ['tenant', 'consumer'] })
+        .document().penalty,
+    ).toEqual({
+      enforced: true,
+      countBy: ['consumer', 'tenant'],
+      tolerancePercent: 100,
+      violationWindowSeconds: 600,
+      minSecondsPerStep: 10,
+      warn: { violations: 1, forSeconds: 60 },
+    });
+  });
+
+  it('has what was written, zeros too', () => {
+    const numbers = { tolerancePercent: 0, violationWindowSeconds: 9, minSecondsPerStep: 0 };
+    expect(
+      aPolicy()
+        .withPenalty({ ...states, ...numbers, mode: 'Enforce' })
+        .document().penalty,
+    ).toEqual({
+      enforced: true,
+      countBy: ['consumer'],
+      ...numbers,
+      ...states,
+    });
+  });
+
+  it('is not enforced in shadow', () => {
+    expect(aPolicy().withPenalty({ mode: 'Shadow' }).document().penalty?.enforced).toBe(false);
+  });
+
+  it('is not there if none was given, or if the whole policy is in shadow', () => {
+    expect(aPolicy().document()).not.toHaveProperty('penalty');
+    expect(aPolicy().withPenalty().inShadow().document()).not.toHaveProperty('penalty');
+  });
+
+  it('reads as it was written', () => {
+    const document = aPolicy().withPenalty(states).document();
+    expect(readDocument(toStored(document).text)).toEqual(document);
+  });
+});
+
 describe('the field of a counter', () => {
   const fields = (policy: PolicyBuilder): string[] => [...counterFields(policy.document()).keys()];
   const base = aPolicy().withRule({ limits: [aLimit({ windowSeconds: 60, requests: 10 })] });

@@ -1,59 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { FAIL_OPEN, INVALID_API_KEY, NO_POLICY, NOTHING_APPLIES } from '../../policy/decision.ts';
 import {
-  type Decision,
-  decideOver,
-  FAIL_OPEN,
-  INVALID_API_KEY,
-  type LimitOutcome,
-  NO_POLICY,
-  NOTHING_APPLIES,
-} from '../../policy/decision.ts';
-import type { SelectedLimit } from '../../policy/select.ts';
-
-const NOW = 1_780_000_000_000_000;
-const SECOND = 1_000_000;
-
-function aSelectedLimit(limit: Partial<SelectedLimit> = {}): SelectedLimit {
-  const capacity = limit.capacity ?? 10;
-  return {
-    policy: 'payments/limits',
-    rule: 'per-consumer',
-    algorithm: 'TokenBucket',
-    subject: 'subject',
-    field: 'field',
-    windowSeconds: 60,
-    capacity,
-    refill: capacity,
-    normalCapacity: capacity,
-    tier: undefined,
-    mode: 'NORMAL',
-    modeUntilMicros: undefined,
-    ...limit,
-  };
-}
-
-/** What an incident left of a limit. */
-const degraded = (capacity: number, normalCapacity: number, modeUntilMicros?: number): SelectedLimit =>
-  aSelectedLimit({ mode: 'DEGRADED', capacity, normalCapacity, modeUntilMicros });
-
-const admits = (remaining: number): LimitOutcome => ({ remaining, retryAfterMicros: 0, resetAfterMicros: SECOND });
-const denies = (seconds: number): LimitOutcome => ({
-  remaining: 0,
-  retryAfterMicros: seconds * SECOND,
-  resetAfterMicros: 60 * SECOND,
-});
-/** It never admits this cost at these numbers. */
-const NEVER: LimitOutcome = { remaining: 0, retryAfterMicros: -1, resetAfterMicros: 60 * SECOND };
-
-type Judged = readonly [SelectedLimit, LimitOutcome];
-
-const decide = (judged: readonly Judged[], cost = 1): Decision =>
-  decideOver(
-    judged.map(([limit]) => limit),
-    judged.map(([, outcome]) => outcome),
-    { cost, nowMicros: NOW },
-  );
+  admits,
+  aJudgedPenalty,
+  aJudgedRule,
+  aSelectedLimit,
+  decide,
+  decideOn,
+  degraded,
+  denies,
+  type Judged,
+  NEVER,
+  NOW,
+  SECOND,
+} from './verdicts.ts';
 
 describe('a decision without limits', () => {
   it('allows, and reports no limit', () => {
@@ -260,8 +221,12 @@ describe('the reason of a denial', () => {
   });
 });
 
-describe('outcomes that do not fit the limits', () => {
+describe('outcomes that do not fit the selection', () => {
+  const rules = [aJudgedRule('Admitted', [aSelectedLimit(), admits(1)])];
+
   it('are an error, never an allowance', () => {
-    expect(() => decideOver([aSelectedLimit()], [], { cost: 1, nowMicros: NOW })).toThrow(RangeError);
+    expect(() => decideOn({ rules, verdict: { code: 'admitted', rules: [] } })).toThrow(RangeError);
+    const penalties = [aJudgedPenalty('TEMP_BLOCK')];
+    expect(() => decideOn({ rules, penalties, verdict: { code: 'admitted', penalties: [] } })).toThrow(RangeError);
   });
 });

@@ -89,7 +89,7 @@ describe('a document that cannot be read', () => {
 
   it.each([
     ['an unknown kind', { ...policy, kind: 'RateLimitOverride' }],
-    ['an unknown algorithm', { ...policy, rules: [{ ...policy.rules[0], algorithm: 'SlidingWindowLog' }] }],
+    ['an unknown algorithm', { ...policy, rules: [{ ...policy.rules[0], algorithm: 'LeakyBucket' }] }],
     ['a number that is none', { ...health, expiresAtMicros: null }],
     ['no rules', { ...policy, rules: undefined }],
     ['a limit without a field', { ...policy, rules: [{ ...policy.rules[0], limits: [{ windowSeconds: 1 }] }] }],

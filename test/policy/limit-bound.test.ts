@@ -4,7 +4,7 @@ import { compilePolicy } from '../../policy/compile.ts';
 import { mostLimitsPerRequest } from '../../policy/limit-bound.ts';
 import type { ValidPolicy } from '../../policy/resource.ts';
 import type { Limit, Match, PathMatcher, Rule } from '../../policy/schema/rate-limit-policy.ts';
-import { type RequestContext, selectLimits } from '../../policy/select.ts';
+import { type RequestContext, selectRules } from '../../policy/select.ts';
 import { aLimit, aPolicy, indexOf } from './builders.ts';
 
 const limits = (count: number): Limit[] => Array.from({ length: count }, (_, n) => aLimit({ windowSeconds: n + 1 }));
@@ -168,7 +168,8 @@ const meetings = policies.chain((all) =>
 );
 
 function selected(all: readonly ValidPolicy[], request: RequestContext): number {
-  return selectLimits(indexOf(all.map(compilePolicy)), request, 0).limits.length;
+  const { rules } = selectRules(indexOf(all.map(compilePolicy)), request, 0);
+  return rules.flatMap((rule) => rule.limits).length;
 }
 
 describe('for random policies', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Limit, Rule } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
-import { type RequestContext, type SelectedLimit, type Selection, selectLimits } from '../../policy/select.ts';
+import { type RequestContext, type SelectedLimit, type Selection, selectRules } from '../../policy/select.ts';
 import { aHealthDocument, aLimit, aPolicy, type PolicyBuilder, indexOf } from './builders.ts';
 
 const NOW = Date.parse('2026-06-01T12:00:00Z') * 1000;
@@ -23,12 +23,14 @@ function select(
   request: RequestContext = REQUEST,
   healths: Partial<SystemHealthSpec>[] = [],
 ): Selection {
-  return selectLimits(indexOf([policy.document(), ...healths.map(aHealthDocument)]), request, NOW);
+  return selectRules(indexOf([policy.document(), ...healths.map(aHealthDocument)]), request, NOW);
 }
+
+const limitsOf = (selection: Selection): SelectedLimit[] => selection.rules.flatMap((rule) => rule.limits);
 
 /** The subject under which a request is counted by these axes. */
 function subject(countBy: string[], request: RequestContext = REQUEST): string | undefined {
-  return select(aPolicy().withRule(countingBy(countBy)), request).limits[0]?.subject;
+  return limitsOf(select(aPolicy().withRule(countingBy(countBy)), request))[0]?.subject;
 }
 
 /** Everything under /v1 has that route. */
@@ -70,14 +72,22 @@ describe('an axis', () => {
 
   it.each(axes)('%s that the request lacks makes the rule inapplicable, and is reported', (axis, field) => {
     const selection = select(aPolicy().withRule({ name: 'r', countBy: [axis] }), { ...REQUEST, [field]: undefined });
-    expect(selection).toEqual({ limits: [], missing: [{ policy: 'payments/limits', rule: 'r', input: axis }] });
+    expect(selection).toEqual({
+      rules: [],
+      penalties: [],
+      missing: [{ policy: 'payments/limits', rule: 'r', input: axis }],
+    });
   });
 
   it.each([['header:x-absent'], ['descriptor:absent'], ['attribute:absent']])(
     '%s that is absent among others of its kind is reported, never one counter for all',
     (axis) => {
       const selection = select(aPolicy().withRule({ name: 'r', countBy: [axis] }));
-      expect(selection).toEqual({ limits: [], missing: [{ policy: 'payments/limits', rule: 'r', input: axis }] });
+      expect(selection).toEqual({
+        rules: [],
+        penalties: [],
+        missing: [{ policy: 'payments/limits', rule: 'r', input: axis }],
+      });
     },
   );
 
@@ -113,7 +123,7 @@ describe('the route', () => {
       ],
     };
     const at = (path: string): string | undefined =>
-      select(aPolicy().withRule({ countBy: ['route'], match }), { path }).limits[0]?.subject;
+      limitsOf(select(aPolicy().withRule({ countBy: ['route'], match }), { path }))[0]?.subject;
     expect(at('/v1/users')).toBe(at('/v1/orders'));
     expect(at('/v2/users')).toBe(at('/v2'));
     expect(at('/v1/users')).not.toBe(at('/v2/users'));
@@ -128,12 +138,13 @@ describe('a rule', () => {
   const onlyPosts = { name: 'posts', match: { methods: ['POST' as const] } };
 
   it('that does not match is neither applied nor reported', () => {
-    expect(select(aPolicy().withRule(onlyPosts))).toEqual({ limits: [], missing: [] });
+    expect(select(aPolicy().withRule(onlyPosts))).toEqual({ rules: [], penalties: [], missing: [] });
   });
 
   it('whose match asks for what the request lacks is reported', () => {
     expect(select(aPolicy().withRule(onlyPosts), { ...REQUEST, method: undefined })).toEqual({
-      limits: [],
+      rules: [],
+      penalties: [],
       missing: [{ policy: 'payments/limits', rule: 'posts', input: 'method' }],
     });
   });
@@ -142,15 +153,15 @@ describe('a rule', () => {
     const policy = aPolicy()
       .withRule({ name: 'a', countBy: ['tenant'] })
       .withRule({ name: 'b', countBy: ['consumer'] });
-    const { limits, missing } = select(policy, { ...REQUEST, tenant: undefined });
-    expect(limits.map(({ rule }) => rule)).toEqual(['b']);
+    const { rules, missing } = select(policy, { ...REQUEST, tenant: undefined });
+    expect(rules.map(({ rule }) => rule)).toEqual(['b']);
     expect(missing.map(({ rule }) => rule)).toEqual(['a']);
   });
 
   it('gives all its limits, with the numbers as written', () => {
     const limits = [aLimit({ windowSeconds: 1, requests: 5, burst: 8 }), aLimit({ windowSeconds: 60, requests: 100 })];
-    const selection = select(aPolicy().withRule({ name: 'r', limits, algorithm: 'SlidingWindow' }));
-    expect(selection.limits).toMatchObject([
+    const selected = limitsOf(select(aPolicy().withRule({ name: 'r', limits, algorithm: 'SlidingWindow' })));
+    expect(selected).toMatchObject([
       { policy: 'payments/limits', rule: 'r', algorithm: 'SlidingWindow', windowSeconds: 1, capacity: 8, refill: 5 },
       {
         policy: 'payments/limits',
@@ -161,8 +172,8 @@ describe('a rule', () => {
         refill: 100,
       },
     ]);
-    expect(new Set(selection.limits.map(({ field }) => field)).size).toBe(2);
-    expect(new Set(selection.limits.map((limit) => limit.subject)).size).toBe(1);
+    expect(new Set(selected.map(({ field }) => field)).size).toBe(2);
+    expect(new Set(selected.map((limit) => limit.subject)).size).toBe(1);
   });
 
   it('of every policy of the domain applies, and of no other domain', () => {
@@ -172,7 +183,7 @@ describe('a rule', () => {
       aPolicy().named('c').forDomain('payments.eu').document(),
     ];
     const policiesOf = (domain: string): string[] =>
-      selectLimits(indexOf(documents, domain), REQUEST, NOW).limits.map(({ policy }) => policy);
+      selectRules(indexOf(documents, domain), REQUEST, NOW).rules.map(({ policy }) => policy);
     expect(policiesOf('payments')).toEqual(['payments/a', 'payments/b']);
     expect(policiesOf('payments.eu')).toEqual(['payments/c']);
   });
@@ -184,7 +195,7 @@ describe('the tier of a request', () => {
     .withTier('pro', { limits: [aLimit({ requests: 100 })] })
     .withRule({ limitsFrom: 'Tier' });
   const chosen = (policy: PolicyBuilder, tier: string | undefined): Partial<SelectedLimit>[] =>
-    select(policy, { ...REQUEST, tier }).limits.map((limit) => ({ tier: limit.tier, refill: limit.refill }));
+    limitsOf(select(policy, { ...REQUEST, tier })).map((limit) => ({ tier: limit.tier, refill: limit.refill }));
 
   it('chooses the limits', () => {
     expect(chosen(tiered, 'free')).toEqual([{ tier: 'free', refill: 10 }]);
@@ -202,7 +213,7 @@ describe('the tier of a request', () => {
       .withTier('basic', { default: true, limits: [aLimit({ requests: 7 })] })
       .withRule({ limitsFrom: 'Tier' });
     const index = indexOf([tiered.document(), other.document()]);
-    const { limits } = selectLimits(index, { ...REQUEST, tier: 'pro' }, NOW);
+    const limits = limitsOf(selectRules(index, { ...REQUEST, tier: 'pro' }, NOW));
     expect(limits.map(({ tier, refill }) => [tier, refill])).toEqual([
       ['pro', 100],
       ['basic', 7],
@@ -218,7 +229,7 @@ describe('the tier of a request', () => {
 
   it('does not change whose counter it is: a new tier acts on what was counted', () => {
     const identity = (tier: string): unknown =>
-      select(tiered, { ...REQUEST, tier }).limits.map((limit) => [limit.subject, limit.field]);
+      limitsOf(select(tiered, { ...REQUEST, tier })).map((limit) => [limit.subject, limit.field]);
     expect(identity('pro')).toEqual(identity('free'));
   });
 
@@ -229,22 +240,30 @@ describe('the tier of a request', () => {
 
   it('that has no limits in a policy without a default limits nothing', () => {
     const noDefault = aPolicy().withTier('free').withRule({ limitsFrom: 'Tier' });
-    expect(select(noDefault, { ...REQUEST, tier: 'pro' })).toEqual({ limits: [], missing: [] });
-    expect(select(noDefault, { ...REQUEST, tier: 'constructor' })).toEqual({ limits: [], missing: [] });
-    expect(select(noDefault)).toEqual({ limits: [], missing: [] });
+    expect(select(noDefault, { ...REQUEST, tier: 'pro' })).toEqual({ rules: [], penalties: [], missing: [] });
+    expect(select(noDefault, { ...REQUEST, tier: 'constructor' })).toEqual({ rules: [], penalties: [], missing: [] });
+    expect(select(noDefault)).toEqual({ rules: [], penalties: [], missing: [] });
   });
 });
 
 describe('while DEGRADED', () => {
   const numbers = (limit: Partial<Limit>, healths: Partial<SystemHealthSpec>[], tier?: string): unknown =>
-    select(
-      aPolicy()
-        .withTier('free')
-        .withRule({ limits: [aLimit({ requests: 10, ...limit })] }),
-      { ...REQUEST, tier },
-      healths,
-    ).limits.map(({ capacity, refill, normalCapacity, mode }) => ({ capacity, refill, normalCapacity, mode }));
-  const normal = { capacity: 20, refill: 10, normalCapacity: 20, mode: 'NORMAL' };
+    limitsOf(
+      select(
+        aPolicy()
+          .withTier('free')
+          .withRule({ limits: [aLimit({ requests: 10, ...limit })] }),
+        { ...REQUEST, tier },
+        healths,
+      ),
+    ).map(({ capacity, refill, normalCapacity, normalRefill, mode }) => ({
+      capacity,
+      refill,
+      normalCapacity,
+      normalRefill,
+      mode,
+    }));
+  const normal = { capacity: 20, refill: 10, normalCapacity: 20, normalRefill: 10, mode: 'NORMAL' };
 
   it.each([
     [
@@ -256,7 +275,7 @@ describe('while DEGRADED', () => {
     [{ degraded: 0 }, { capacity: 0, refill: 0, normalCapacity: 10 }],
     [{ degraded: 10 }, { capacity: 10, refill: 10, normalCapacity: 10 }],
   ])('the limit of 10 requests with %o is %o', (limit, expected) => {
-    expect(numbers(limit, [{}])).toEqual([{ ...expected, mode: 'DEGRADED' }]);
+    expect(numbers(limit, [{}])).toEqual([{ ...expected, normalRefill: 10, mode: 'DEGRADED' }]);
   });
 
   it.each([
@@ -273,13 +292,13 @@ describe('while DEGRADED', () => {
     const policy = aPolicy()
       .withTier('free', { default: true, limits: [aLimit({ degraded: 1 })] })
       .withRule({ limitsFrom: 'Tier' });
-    const { limits } = select(policy, REQUEST, [{ scope: { tiers: ['free'] } }]);
+    const limits = limitsOf(select(policy, REQUEST, [{ scope: { tiers: ['free'] } }]));
     expect(limits).toMatchObject([{ tier: 'free', mode: 'DEGRADED', capacity: 1 }]);
   });
 
   it('the end of the incident is told, if it has one', () => {
     const end = (healths: Partial<SystemHealthSpec>[]): unknown =>
-      select(aPolicy(), REQUEST, healths).limits[0]?.modeUntilMicros;
+      limitsOf(select(aPolicy(), REQUEST, healths))[0]?.modeUntilMicros;
     expect(end([{ expiresAt: '2026-06-01T12:00:01Z' }])).toBe(NOW + 1_000_000);
     expect(end([{}])).toBeUndefined();
     expect(end([])).toBeUndefined();
@@ -287,7 +306,7 @@ describe('while DEGRADED', () => {
 
   it('the counter stays the same', () => {
     const identity = (healths: Partial<SystemHealthSpec>[]): unknown =>
-      select(aPolicy(), REQUEST, healths).limits.map((limit) => [limit.subject, limit.field]);
+      limitsOf(select(aPolicy(), REQUEST, healths)).map((limit) => [limit.subject, limit.field]);
     expect(identity([{}])).toEqual(identity([]));
   });
 });

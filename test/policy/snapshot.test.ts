@@ -12,9 +12,9 @@ describe('a snapshot', () => {
     expect(snapshot.identity).toBe(IDENTITY);
   });
 
-  it('has the rules of a domain in one order, in whatever order its documents come', () => {
+  it('has the policies of a domain in one order, in whatever order its documents come', () => {
     const documents = ['c', 'a', 'b'].map((name) => aPolicy().named(name).document());
-    const orderOf = (all: typeof documents): string[] => indexOf(all).rules.map(({ policy }) => policy.id);
+    const orderOf = (all: typeof documents): string[] => indexOf(all).policies.map(({ id }) => id);
     expect(orderOf(documents)).toEqual(['payments/a', 'payments/b', 'payments/c']);
     expect(orderOf(documents.toReversed())).toEqual(orderOf(documents));
   });

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type RequestContext, selectLimits } from '../../policy/select.ts';
+import { type RequestContext, selectRules } from '../../policy/select.ts';
 import { aPolicy, indexOf } from './builders.ts';
 
 /** The subject under which a request is counted by these axes. */
 function subject(countBy: string[], request: RequestContext): string | undefined {
-  return selectLimits(indexOf([aPolicy().withRule({ countBy }).document()]), request, 0).limits[0]?.subject;
+  return selectRules(indexOf([aPolicy().withRule({ countBy }).document()]), request, 0).rules[0]?.limits[0]?.subject;
 }
 
 const AXES = ['consumer', 'tenant', 'header:a', 'header:b', 'descriptor:a', 'attribute:a'] as const;

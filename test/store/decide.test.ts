@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RedisClock } from '../../store/clock.ts';
 import { connect, disconnect, whenReady } from '../../store/connection.ts';
-import { Decider, type DeciderOptions, type Verdict } from '../../store/decide.ts';
+import { Decider, type DeciderOptions } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
 import { Script } from '../../store/script.ts';
 import { callsOf, resetCommandStats } from '../harness/command-stats.ts';
@@ -11,6 +11,7 @@ import { eventually } from '../harness/eventually.ts';
 import { aBucket, aWindow } from '../harness/limits.ts';
 import { freePort, type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { startTcpProxy, type TcpProxy } from '../harness/tcp-proxy.ts';
+import { decidePlain, type PlainVerdict } from '../harness/plain.ts';
 
 const names = createNames('default');
 /** Nothing comes back while a test runs. */
@@ -50,16 +51,16 @@ const aDecider = (options: Partial<DeciderOptions> = {}): Decider =>
 
 const limit = aBucket({ capacity: 10, windowSeconds: DAY });
 
-const decideWith = (decider: Decider, cost = 1): Promise<Verdict> =>
-  decider.decide({ partition: 'p', cost, limits: [limit] });
+const decideWith = (decider: Decider, cost = 1): Promise<PlainVerdict> =>
+  decidePlain(decider, { partition: 'p', cost, limits: [limit] });
 
-const remainingOf = ({ outcomes }: Verdict): number[] => outcomes.map(({ remaining }) => remaining);
+const remainingOf = ({ outcomes }: PlainVerdict): number[] => outcomes.map(({ remaining }) => remaining);
 
 describe('requests of one turn of the event loop', () => {
   it('go out in one script call, whatever they ask for', async () => {
     const decider = aDecider();
     const verdicts = Array.from({ length: 50 }, (_, i) =>
-      decider.decide({ partition: `p${i}`, cost: 1, limits: [limit, aWindow({ subject: `s${i}` })] }),
+      decidePlain(decider, { partition: `p${i}`, cost: 1, limits: [limit, aWindow({ subject: `s${i}` })] }),
     );
     expect(decider.inFlight).toBe(50);
     await Promise.all(verdicts);
@@ -83,13 +84,13 @@ describe('requests of one turn of the event loop', () => {
       const limits = i % 2 === 0 ? [bucket, window] : [window, bucket];
       return { request: { partition: 'p', cost, limits }, expected: limits.map(({ capacity }) => capacity - cost) };
     });
-    const verdicts = await Promise.all(asked.map(({ request }) => decider.decide(request)));
+    const verdicts = await Promise.all(asked.map(({ request }) => decidePlain(decider, request)));
     expect(verdicts.map(remainingOf)).toEqual(asked.map(({ expected }) => expected));
     expect(new Set(verdicts.map(({ admitted }) => admitted))).toEqual(new Set([true]));
   });
 
   it('all fail if the reply has another length than the batch: nobody can tell which is whose', async () => {
-    const script = new Script("#!lua\nreturn { '1790000000000000', '1 5 0 0' }");
+    const script = new Script("#!lua\nreturn { '1790000000000000', '1 0 0 1 5 0 0' }");
     const decider = aDecider({ script });
     expect(remainingOf(await decideWith(decider))).toEqual([5]);
     const outcomes = await Promise.allSettled([decideWith(decider), decideWith(decider)]);
@@ -98,10 +99,10 @@ describe('requests of one turn of the event loop', () => {
     expect(decider.inFlight).toBe(0);
   });
 
-  it.each(['1 5 0', '1 5 0 0 5 0 0', '1 five 0 0', ''])(
+  it.each(['1 0 0 1 5 0', '1 0 0 1 5 0 0 5 0 0', '1 0 0 1 five 0 0', '7 0 0 1 5 0 0', '1 0 0 9 5 0 0', ''])(
     'fail alone if only their own reply is broken: "%s"',
     async (broken) => {
-      const script = new Script(`#!lua\nreturn { '1790000000000000', '${broken}', '0 0 7 9' }`);
+      const script = new Script(`#!lua\nreturn { '1790000000000000', '${broken}', '0 7 0 2 0 7 9' }`);
       const decider = aDecider({ script });
       const outcomes = await Promise.allSettled([decideWith(decider), decideWith(decider)]);
       const sound = { admitted: false, outcomes: [{ remaining: 0, retryAfterMicros: 7, resetAfterMicros: 9 }] };

@@ -3,12 +3,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RedisClock } from '../../store/clock.ts';
 import { readHead } from '../../store/configuration.ts';
 import { connect, disconnect, whenReady } from '../../store/connection.ts';
-import { Decider, type Verdict } from '../../store/decide.ts';
+import { Decider } from '../../store/decide.ts';
 import { toStoreError } from '../../store/errors.ts';
 import { createNames } from '../../store/names.ts';
 import { eventually } from '../harness/eventually.ts';
 import { aBucket } from '../harness/limits.ts';
 import { freePort, type PrivateRedis, privateRedis } from '../harness/redis.ts';
+import { decidePlain, type PlainVerdict } from '../harness/plain.ts';
 
 let server: PrivateRedis;
 /** As limiters connect. */
@@ -25,9 +26,9 @@ afterEach(async () => {
   await server.stop();
 });
 
-function decide(): Promise<Verdict> {
+function decide(): Promise<PlainVerdict> {
   const decider = new Decider(connection, createNames('default'), new RedisClock(), { deadlineMillis: 60_000 });
-  return decider.decide({ partition: 'p', cost: 1, limits: [aBucket({ capacity: 1_000 })] });
+  return decidePlain(decider, { partition: 'p', cost: 1, limits: [aBucket({ capacity: 1_000 })] });
 }
 
 type Fault = { readonly cause: () => Promise<unknown>; readonly mend: () => Promise<unknown> };

@@ -74,6 +74,60 @@ const products: readonly SpecCase[] = [
   ),
 ];
 
+const logLimits = (limit: object): object => ({
+  algorithm: 'SlidingWindowLog',
+  limits: [{ windowSeconds: 1, requests: 5 }, limit],
+});
+const logOf = (limit: object): unknown => ({ rules: [{ name: 'r', countBy: ['consumer'], ...logLimits(limit) }] });
+/** A tier that nobody has, with a rule of this algorithm that takes its limits from there. */
+const tieredLog = (limit: object, algorithm = 'SlidingWindowLog'): unknown => ({
+  tiers: [
+    { name: 'a', default: true, limits: [{ windowSeconds: 1, requests: 5 }] },
+    { name: 'b', limits: [{ windowSeconds: 1, requests: 5 }, limit] },
+  ],
+  rules: [
+    { name: 'r', countBy: ['consumer'], algorithm: 'TokenBucket', limitsFrom: 'Tier' },
+    { name: 's', countBy: ['consumer'], algorithm, limitsFrom: 'Tier' },
+  ],
+});
+
+const LOGGED = [
+  ['requests', { windowSeconds: 60, requests: 1000 }, { windowSeconds: 60, requests: 1001 }],
+  ['burst', { windowSeconds: 60, requests: 10, burst: 1000 }, { windowSeconds: 60, requests: 10, burst: 1001 }],
+  [
+    'requests and burst',
+    { windowSeconds: 60, requests: 1000, burst: 1000 },
+    { windowSeconds: 60, requests: 1001, burst: 1001 },
+  ],
+] as const;
+
+const logs: readonly SpecCase[] = LOGGED.flatMap(([name, most, more]) => [
+  good(`a log of ${name} 1000, the most`, logOf(most)),
+  bad(`a log of ${name} 1001`, logOf(more), LIMITS, 'LimitTooLargeForLog'),
+  good(`a log of ${name} 1000 from a tier`, tieredLog(most)),
+  bad(`a log of ${name} 1001 from a tier`, tieredLog(more), 'spec.tiers', 'LimitTooLargeForLog'),
+  good(`a bucket of ${name} 1001 from a tier`, tieredLog(more, 'TokenBucket')),
+]);
+
+const logsBesideTiers: readonly SpecCase[] = [
+  good('a log of its own beside a tier of more', {
+    tiers: [{ name: 'a', default: true, limits: [{ windowSeconds: 1, requests: 5000 }] }],
+    rules: [{ name: 'r', countBy: ['consumer'], ...logLimits({ windowSeconds: 60, requests: 10 }) }],
+  }),
+  bad(
+    'a log of both that is too large in the rule of its own',
+    {
+      tiers: [{ name: 'a', default: true, limits: [{ windowSeconds: 1, requests: 5 }] }],
+      rules: [
+        { name: 'r', countBy: ['consumer'], algorithm: 'SlidingWindowLog', limitsFrom: 'Tier' },
+        { name: 's', countBy: ['consumer'], ...logLimits({ windowSeconds: 60, requests: 1001 }) },
+      ],
+    },
+    'spec.rules[1].limits',
+    'LimitTooLargeForLog',
+  ),
+];
+
 const shape: readonly SpecCase[] = [
   good('burst, degraded and nothing else left out', withLimit({ burst: 20, degraded: 0 })),
   good('burst and degraded null, which is as good as absent', withLimit({ burst: null, degraded: null })),
@@ -99,4 +153,11 @@ const shape: readonly SpecCase[] = [
   ),
 ];
 
-export const limitCases: readonly SpecCase[] = [...bounds, ...relations, ...products, ...shape];
+export const limitCases: readonly SpecCase[] = [
+  ...bounds,
+  ...relations,
+  ...products,
+  ...logs,
+  ...logsBesideTiers,
+  ...shape,
+];

@@ -1,4 +1,4 @@
-import { DOMAINS, LABELS, listCases, type SpecCase, tableOf, textCases } from './table.ts';
+import { DOMAINS, enumCases, LABELS, listCases, type SpecCase, tableOf, textCases } from './table.ts';
 
 const table = tableOf('RateLimitPolicy');
 const { good, bad } = table;
@@ -15,6 +15,14 @@ const domains: readonly SpecCase[] = [
   good('a policy without a domain', { rules: [OWN] }),
   good('the domain null', { domain: null, rules: [OWN] }),
   ...textCases(table, { name: 'domain', path: 'spec.domain', place: (domain) => ({ domain, rules: [OWN] }) }, DOMAINS),
+];
+
+const modes: readonly SpecCase[] = [
+  ...enumCases(table, { name: 'mode', path: 'spec.mode', place: (mode) => ({ mode, rules: [OWN] }) }, [
+    'Enforce',
+    'Shadow',
+  ]),
+  good('the mode null', { mode: null, rules: [OWN] }),
 ];
 
 const shapes: readonly SpecCase[] = [
@@ -78,24 +86,62 @@ const defaults: readonly SpecCase[] = [
 const manyLimits = (count: number): unknown[] =>
   Array.from({ length: count }, (_, index) => ({ windowSeconds: index + 1, requests: 5, burst: 9, degraded: 1 }));
 
+const OUTCOMES = ['Admitted', 'Denied', 'NotMatched'];
+const RULES = 64;
+const nameOf = (rule: number): string => `r${rule}`.padEnd(63, 'x');
+const axesOf = (rule: number): string[] =>
+  Array.from({ length: 4 }, (_, axis) => `attribute:${rule}-${axis}`.padEnd(74, 'a'));
+
+/** Waits for as many rules before it as there are, in as many ways as there may be. */
+const conditionsOf = (rule: number): object[] =>
+  Array.from({ length: Math.min(8, rule * OUTCOMES.length) }, (_, index) => ({
+    rule: nameOf(rule - 1 - Math.floor(index / OUTCOMES.length)),
+    outcome: OUTCOMES[index % OUTCOMES.length],
+  }));
+
+const largestRule = (rule: number): object => ({
+  name: nameOf(rule),
+  mode: 'Enforce',
+  match: {
+    paths: Array.from({ length: 16 }, (_unused, path) => ({
+      type: 'Exact',
+      value: `/${rule}/${path}`.padEnd(256, 'p'),
+    })),
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE'],
+    headers: Array.from({ length: 8 }, (_unused, header) => ({
+      name: `x-${header}`.padEnd(64, 'h'),
+      type: 'Exact',
+      value: 'v'.repeat(256),
+    })),
+  },
+  ...(rule === 0 ? {} : { after: conditionsOf(rule) }),
+  countBy: axesOf(rule),
+  algorithm: 'SlidingWindowLog',
+  failurePolicy: 'LocalFallback',
+  ...(rule < RULES - 1 ? { limits: manyLimits(8) } : { limitsFrom: 'Tier' }),
+});
+
 /** As much of everything as there may be: within what the API server spends on checking one object. */
 const largest: readonly SpecCase[] = [
   good('the largest policy there is', {
-    domain: 'payments',
+    mode: 'Enforce',
+    domain: `payments.${'a'.repeat(63)}`,
     tiers: Array.from({ length: 16 }, (_, index) =>
-      tier(`t${index}`, { default: index === 15, limits: manyLimits(8) }),
+      tier(`t${index}`.padEnd(63, 't'), { default: index === 15, limits: manyLimits(8) }),
     ),
-    rules: Array.from({ length: 64 }, (_, rule) => ({
-      name: `r${rule}`,
-      match: {
-        paths: Array.from({ length: 16 }, (_unused, path) => ({ type: 'Exact', value: `/${rule}/${path}` })),
-        headers: Array.from({ length: 8 }, (_unused, header) => ({ name: `x-${header}`, type: 'Exact', value: 'v' })),
-      },
-      countBy: ['consumer', 'tenant', 'clientIP', 'route'],
-      algorithm: 'TokenBucket',
-      ...(rule % 2 === 0 ? { limits: manyLimits(8) } : { limitsFrom: 'Tier' }),
-    })),
+    rules: Array.from({ length: RULES }, (_, rule) => largestRule(rule)),
+    penalty: {
+      mode: 'Enforce',
+      countBy: axesOf(0),
+      tolerancePercent: 1000,
+      violationWindowSeconds: 31_536_000,
+      minSecondsPerStep: 86_400,
+      warn: { violations: 999_998, forSeconds: 31_536_000 },
+      throttle: { violations: 999_999, forSeconds: 31_536_000, limitPercent: 100 },
+      tempBlock: { violations: 1_000_000, forSeconds: 31_536_000 },
+      block: { tempBlocks: 1000, withinSeconds: 31_536_000, forSeconds: 31_536_000 },
+    },
   }),
 ];
 
-export const policyCases: readonly SpecCase[] = [...domains, ...shapes, ...tiers, ...defaults, ...largest];
+export const policyCases: readonly SpecCase[] = [...domains, ...modes, ...shapes, ...tiers, ...defaults, ...largest];

@@ -30,7 +30,10 @@ const names: readonly SpecCase[] = [
   bad('a rule without an algorithm', without('algorithm'), `${RULE}.algorithm`, 'Required'),
   bad('two rules with one name', withRules(ruleWith({}), ruleWith({})), 'spec.rules[1].name', 'Duplicate'),
   good('two rules that differ in their names only', withRules(ruleWith({}), ruleWith({ name: 's' }))),
-  ...enumCases(table, field('algorithm'), ['TokenBucket', 'SlidingWindow']),
+  ...enumCases(table, field('algorithm'), ['TokenBucket', 'SlidingWindow', 'SlidingWindowLog']),
+  ...enumCases(table, field('mode'), ['Enforce', 'Shadow']),
+  ...enumCases(table, field('failurePolicy'), ['Open', 'Closed', 'LocalFallback']),
+  good('mode, failurePolicy and after null', withRule({ mode: null, failurePolicy: null, after: null })),
 ];
 
 /** Rules that no request meets together: so many would be refused for other reasons. */
@@ -50,11 +53,15 @@ const counts: readonly SpecCase[] = [
 
 const AXES = ['consumer', 'tenant', 'clientIP', 'route', 'method'];
 
+/** Whatever axis there is: a rule without paths has no route. */
+const countingBy = (countBy: unknown): unknown =>
+  withRule({ countBy, match: { paths: [{ type: 'Prefix', value: '/' }] } });
+
 const axes: readonly SpecCase[] = [
-  ...listCases(table, field('countBy'), { min: 1, max: 4, item: (index) => AXES[index] }),
+  ...listCases(table, { ...field('countBy'), place: countingBy }, { min: 1, max: 4, item: (index) => AXES[index] }),
   ...textCases(
     table,
-    { name: 'axis', path: `${RULE}.countBy[0]`, place: (axis) => withRule({ countBy: [axis] }) },
+    { name: 'axis', path: `${RULE}.countBy[0]`, place: (axis) => countingBy([axis]) },
     {
       good: [
         ...AXES,

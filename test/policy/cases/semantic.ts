@@ -126,4 +126,76 @@ const tooMany = [
   says: '17 limits; at most 16',
 }));
 
-export const semanticCases: readonly SemanticCase[] = [...foreign, ...unreachable, ...templates, ...tooMany];
+const BY_ROUTE = { countBy: ['consumer', 'route'] };
+const PATHS = { paths: [{ type: 'Prefix', value: '/' }] };
+
+const routeless = [
+  { name: 'a rule by route that matches everything', fields: {} },
+  { name: 'a rule by route alone', fields: { countBy: ['route'] } },
+  { name: 'a rule by route that matches by method', fields: { match: { methods: ['GET'] } } },
+  { name: 'a rule by route with an empty match', fields: { match: {} } },
+  { name: 'a rule by route whose paths are null', fields: { match: { paths: null } } },
+].map(({ name, fields }): SemanticCase => ({
+  name,
+  spec: three({ ...BY_ROUTE, match: PATHS }, { ...BY_ROUTE, ...fields }),
+  path: 'spec.rules[1].countBy',
+  reason: 'RouteWithoutPaths',
+  says: 'the rule never applies',
+}));
+
+const routelessPenalty: SemanticCase = {
+  name: 'a penalty by route',
+  spec: {
+    rules: [rule({ ...BY_ROUTE, match: PATHS })],
+    penalty: { countBy: ['consumer', 'route'], warn: { violations: 1, forSeconds: 1 } },
+  },
+  path: 'spec.penalty.countBy',
+  reason: 'RouteWithoutPaths',
+  says: 'nobody would ever be punished',
+};
+
+/** What each rule waits for, by the names r0, r1, ... */
+const waiting = (...waits: readonly (readonly string[])[]): unknown =>
+  three(...waits.map((names) => (names.length === 0 ? {} : { after: names.map((name) => after(name)) })));
+const after = (name: string): object => ({ rule: name, outcome: 'Denied' });
+
+const unknown = [
+  {
+    name: 'a rule that waits for one that does not exist',
+    waits: [[], ['r0', 'gone']],
+    at: 'rules[1].after[1]',
+    gone: 'gone',
+  },
+  { name: 'a name that only begins like that of a rule', waits: [['r']], at: 'rules[0].after[0]', gone: 'r' },
+  { name: 'a name that begins with that of a rule', waits: [['r00']], at: 'rules[0].after[0]', gone: 'r00' },
+].map(({ name, waits, at, gone }): SemanticCase => ({
+  name,
+  spec: waiting(...waits),
+  path: `spec.${at}.rule`,
+  reason: 'UnknownRule',
+  says: `there is no rule "${gone}" in this policy`,
+}));
+
+const cycles = [
+  { name: 'a rule that waits for itself', waits: [['r0']], says: 'r0 -> r0' },
+  { name: 'two rules that wait for each other', waits: [['r1'], ['r0']], says: 'r0 -> r1 -> r0' },
+  { name: 'three rules that wait for each other', waits: [['r1'], ['r2'], ['r0']], says: 'r0 -> r1 -> r2 -> r0' },
+  { name: 'a cycle behind rules without', waits: [[], ['r0', 'r2'], ['r3'], ['r0', 'r2']], says: ': r2 -> r3 -> r2' },
+].map(({ name, waits, says }): SemanticCase => ({
+  name,
+  spec: waiting(...waits),
+  path: 'spec.rules',
+  reason: 'RuleCycle',
+  says,
+}));
+
+export const semanticCases: readonly SemanticCase[] = [
+  ...foreign,
+  ...unreachable,
+  ...templates,
+  ...tooMany,
+  ...routeless,
+  routelessPenalty,
+  ...unknown,
+  ...cycles,
+];

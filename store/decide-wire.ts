@@ -1,0 +1,128 @@
+import type { LimitOutcome, PenaltyOutcome, PenaltyState, Verdict } from '../policy/decision.ts';
+import type { RuleOutcome, SelectedLimit, SelectedPenalty, SelectedRule, Selection } from '../policy/select.ts';
+import { StoreError } from './errors.ts';
+import type { Names } from './names.ts';
+import { integerOf } from './reply.ts';
+
+export type DecideRequest = {
+  readonly partition: string;
+  readonly selection: Pick<Selection, 'rules' | 'penalties'>;
+  /** What the request takes from each limit; a safe integer >= 1. */
+  readonly cost: number;
+  /** The same answer, and nothing is charged or punished. */
+  readonly isPeek?: boolean;
+};
+
+const ALGORITHM_CODES = { TokenBucket: 1, SlidingWindow: 2, SlidingWindowLog: 3 } as const;
+const OUTCOME_CODES = { Admitted: 1, Denied: 2, NotRun: 3 } as const;
+const OUTCOMES: readonly (RuleOutcome | undefined)[] = [undefined, 'Admitted', 'Denied', 'NotRun', 'Forgiven'];
+const CODES: readonly (Verdict['code'] | undefined)[] = ['denied', 'admitted', undefined, 'blocked'];
+const STATES: readonly PenaltyState[] = ['NORMAL', 'WARN', 'THROTTLE', 'TEMP_BLOCK', 'BLOCK'];
+
+/** KEYS and ARGV of the decision script for a batch of requests; see lua/decide.lua. */
+export class DecideArguments {
+  readonly keys: string[] = [];
+  readonly args: (string | number)[];
+  readonly #names: Names;
+  readonly #positions = new Map<string, number>();
+
+  constructor(names: Names, requests: readonly DecideRequest[]) {
+    this.#names = names;
+    this.args = [requests.length];
+    for (const request of requests) this.#addRequest(request);
+  }
+
+  #addRequest({ partition, selection, cost, isPeek }: DecideRequest): void {
+    this.args.push(isPeek === true ? 0 : 1, selection.penalties.length);
+    for (const penalty of selection.penalties) this.#addPenalty(partition, penalty);
+    this.args.push(selection.rules.length);
+    for (const rule of selection.rules) this.#addRule(partition, rule, cost);
+  }
+
+  #addPenalty(partition: string, { subject, text, penalty }: SelectedPenalty): void {
+    const { warn, throttle, tempBlock, block } = penalty;
+    this.args.push(this.#key(this.#names.penalty(partition, subject)), penalty.enforced ? 1 : 0, text);
+    this.args.push(penalty.tolerancePercent, penalty.violationWindowSeconds, penalty.minSecondsPerStep);
+    this.args.push(warn?.violations ?? 0, warn?.forSeconds ?? 0);
+    this.args.push(throttle?.violations ?? 0, throttle?.forSeconds ?? 0, throttle?.limitPercent ?? 100);
+    this.args.push(tempBlock?.violations ?? 0, tempBlock?.forSeconds ?? 0);
+    this.args.push(block?.tempBlocks ?? 0, block?.withinSeconds ?? 0, block?.forSeconds ?? 0);
+  }
+
+  #addRule(partition: string, rule: SelectedRule, cost: number): void {
+    this.args.push(
+      rule.group,
+      rule.penalty === undefined ? 0 : rule.penalty + 1,
+      rule.throttled ? 1 : 0,
+      cost,
+      rule.after.length,
+    );
+    for (const condition of rule.after) this.args.push(condition.rule + 1, OUTCOME_CODES[condition.outcome]);
+    this.args.push(rule.limits.length);
+    for (const limit of rule.limits) this.#addLimit(partition, limit);
+  }
+
+  #addLimit(partition: string, limit: SelectedLimit): void {
+    const { field, algorithm, capacity, refill, windowSeconds, normalCapacity, normalRefill } = limit;
+    const key = this.#key(this.#names.counters(partition, limit.subject));
+    this.args.push(
+      key,
+      field,
+      ALGORITHM_CODES[algorithm],
+      capacity,
+      refill,
+      windowSeconds,
+      normalCapacity,
+      normalRefill,
+    );
+  }
+
+  #key(name: string): number {
+    const known = this.#positions.get(name);
+    if (known !== undefined) return known;
+    const position = this.keys.push(name);
+    this.#positions.set(name, position);
+    return position;
+  }
+}
+
+/** The verdict on one request from its part of the reply. Throws StoreError WRONG_TYPE or BAD_REPLY. */
+export function decodeVerdict({ selection }: DecideRequest, text: string): Verdict {
+  if (text === '2') throw new StoreError('WRONG_TYPE', 'a key of the counters holds something else');
+  const numbers = text.split(' ').map(integerOf);
+  let position = 0;
+  const next = (): number => {
+    const number = numbers[position];
+    if (number === undefined) throw new StoreError('BAD_REPLY', 'the reply is shorter than the request');
+    position += 1;
+    return number;
+  };
+  const code = CODES[next()];
+  if (code === undefined) throw new StoreError('BAD_REPLY', 'the reply has an unknown code');
+  const retryAfterMicros = next();
+  const byThrottle = next() === 1;
+  const penalties = selection.penalties.map(() => nextPenalty(next));
+  const rules = selection.rules.map((rule) => nextRule(next, rule));
+  if (position !== numbers.length) throw new StoreError('BAD_REPLY', 'the reply is longer than the request');
+  return { code, retryAfterMicros, byThrottle, penalties, rules };
+}
+
+function nextPenalty(next: () => number): PenaltyOutcome {
+  return { before: nextState(next), after: nextState(next), endsInMicros: next(), violations: next() };
+}
+
+function nextState(next: () => number): PenaltyState {
+  const state = STATES[next()];
+  if (state === undefined) throw new StoreError('BAD_REPLY', 'the reply has an unknown state');
+  return state;
+}
+
+function nextRule(next: () => number, rule: SelectedRule): Verdict['rules'][number] {
+  const outcome = OUTCOMES[next()];
+  if (outcome === undefined) throw new StoreError('BAD_REPLY', 'the reply has an unknown outcome');
+  const limits: LimitOutcome[] =
+    outcome === 'NotRun'
+      ? []
+      : rule.limits.map(() => ({ remaining: next(), retryAfterMicros: next(), resetAfterMicros: next() }));
+  return { outcome, limits };
+}

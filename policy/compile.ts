@@ -9,7 +9,8 @@ import {
 import { fieldOf } from './hash.ts';
 import { inOrder } from './rule-order.ts';
 import { domainOf, type ValidHealth, type ValidPolicy } from './resource.ts';
-import type { Limit, Penalty, Rule } from './schema/rate-limit-policy.ts';
+import type { Penalty } from './schema/penalty.ts';
+import type { Limit, Rule } from './schema/rate-limit-policy.ts';
 
 /** The compiled form of a valid policy: the same spec gives the same document, byte by byte. */
 export function compilePolicy(policy: ValidPolicy): PolicyDocument {

@@ -1,0 +1,170 @@
+-- judge-rules.lua: which rules admit a request, and when all of them would. A fragment: included by decide.lua after
+-- subject-states.lua. Judging charges nothing: it can be asked about any later moment.
+--
+-- A rule without conditions runs; otherwise it runs if one of them holds. A rule that ran and denies is forgiven if a rule
+-- that waits for that denial ran and admits, or is forgiven itself. A group passes if no denial is left.
+
+local function percent_of(value, percent)
+  if value == 0 then
+    return 0
+  end
+  return math.max(1, math.floor(value * percent / 100))
+end
+
+-- The limit as it is for a rule whose penalty is in `state`.
+local function effective(limit, rule, state)
+  if state ~= THROTTLE or not rule.throttled then
+    return limit
+  end
+  return {
+    algorithm = limit.algorithm,
+    capacity = percent_of(limit.capacity, rule.penalty.percent),
+    refill = percent_of(limit.refill, rule.penalty.percent),
+    window = limit.window,
+    cost = limit.cost,
+  }
+end
+
+local function runs(rule, rules, outcomes)
+  if rule.after == NO_CONDITIONS then
+    return true
+  end
+  for i = 1, #rule.after do
+    local condition = rule.after[i]
+    local other = rules[condition.rule]
+    -- Rules of another group are not heard: they have not run.
+    local outcome = other.group == rule.group and outcomes[condition.rule] or NOT_RUN
+    if outcome == condition.outcome then
+      return true
+    end
+  end
+  return false
+end
+
+-- Judges one rule at `at`; the states are those at now and stay as they are.
+local function judge_rule(rule, at, state)
+  local admits_all, waits = true, {}
+  for i = 1, #rule.limits do
+    local limit = rule.limits[i]
+    local entry = counter_of(limit)
+    local current = entry.state
+    if at > now then
+      current = copy(current)
+      limit.algorithm.advance(current, limit, at)
+    elseif limit.algorithm.advance(current, limit, now) then
+      entry.moved, has_moved = true, true
+    end
+    local admits, wait = limit.algorithm.evaluate(current, effective(limit, rule, state), at)
+    waits[i] = wait
+    admits_all = admits_all and admits
+  end
+  return admits_all and ADMITTED or DENIED, waits
+end
+
+local function is_forgiven(rule, outcomes)
+  for _, waiter in ipairs(rule.waiters or NO_CONDITIONS) do
+    local outcome = outcomes[waiter.index]
+    if outcome == ADMITTED or outcome == FORGIVEN or (outcome == DENIED and is_forgiven(waiter, outcomes)) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Judges one group at `at`, with the states that penalties have then (without: as if they left every limit whole).
+-- Returns whether it passes, the outcomes of its rules and the waits of their limits.
+local function judge(request, group, at, states)
+  local outcomes, waits, has_denied = {}, {}, false
+  for i = 1, #request.rules do
+    local rule = request.rules[i]
+    if rule.group == group then
+      outcomes[i] = NOT_RUN
+      if runs(rule, request.rules, outcomes) then
+        outcomes[i], waits[i] = judge_rule(rule, at, states[rule.penalty])
+        has_denied = has_denied or outcomes[i] == DENIED
+      end
+    end
+  end
+  local passes = true
+  for i = 1, has_denied and #request.rules or 0 do
+    if outcomes[i] == DENIED then
+      if is_forgiven(request.rules[i], outcomes) then
+        outcomes[i] = FORGIVEN
+      else
+        passes = false
+      end
+    end
+  end
+  return passes, outcomes, waits
+end
+
+-- The states of all heard penalties at `at`, whether one of them blocks, and the first moment after `at` at which one
+-- of them changes (nil if none does).
+local function penalties_at(request, at)
+  local states, blocked, boundary = {}, false, nil
+  for _, one in ipairs(request.penalties) do
+    if one.enforced then
+      local machine = copy(machine_of(one).state)
+      penalty.advance(machine, one.config, at)
+      states[one] = machine.state
+      blocked = blocked or machine.state >= TEMP_BLOCK
+      local change = penalty.boundary(machine)
+      if change and (not boundary or change < boundary) then
+        boundary = change
+      end
+    end
+  end
+  return states, blocked, boundary
+end
+
+local function nearest(at, boundary, outcomes, waits)
+  local moment = boundary
+  for i, list in pairs(waits) do
+    if outcomes[i] ~= ADMITTED then
+      for _, wait in ipairs(list) do
+        if wait > 0 and (not moment or at + wait < moment) then
+          moment = at + wait
+        end
+      end
+    end
+  end
+  return moment
+end
+
+-- The first moment at which the whole request passes, without other traffic: walks over the moments at which a denied
+-- limit clears or a penalty steps down.
+local function retry_after(request)
+  local at = now
+  for _ = 1, MOST_MOMENTS do
+    local states, blocked, boundary = penalties_at(request, at)
+    local moment = boundary
+    if not blocked then
+      local passes, outcomes, waits = judge(request, 0, at, states)
+      if passes then
+        return at - now
+      end
+      moment = nearest(at, boundary, outcomes, waits)
+    end
+    if not moment then
+      return -1
+    end
+    at = moment
+  end
+  return -1
+end
+
+-- The same where no rule waits for another and no penalty is in the way: the longest wait.
+local function longest_wait(request, outcomes, waits)
+  local longest = 0
+  for i, list in pairs(waits) do
+    if outcomes[i] == DENIED and request.rules[i].group == 0 then
+      for _, wait in ipairs(list) do
+        if wait == -1 then
+          return -1
+        end
+        longest = math.max(longest, wait)
+      end
+    end
+  end
+  return longest
+end

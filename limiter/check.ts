@@ -97,13 +97,13 @@ export class Checker {
     for (const { policy, rule, input } of selection.missing) metrics.countMissingInput(policy, rule, input);
     if (selection.rules.length === 0) return NOTHING_APPLIES;
     // Whose counters these would be is not known: the failure policies decide, as they do without Redis.
-    if (!isKnown) return unidentified(fallback.decide(selection.rules, cost));
+    if (!isKnown) return unidentified(fallback.decide(selection.rules, { cost, isPeek }));
     try {
       const verdict = await decider.decide({ partition: domain.partition, cost, isPeek, selection });
       return decideOver(selection, verdict, { cost, nowMicros: verdict.redisMicros });
     } catch (error) {
       metrics.countStoreError(toStoreError(error).code);
-      return fallback.decide(selection.rules, cost);
+      return fallback.decide(selection.rules, { cost, isPeek });
     }
   }
 

@@ -36,8 +36,11 @@ export class LocalFallback {
     this.#options = options;
   }
 
-  /** The strictest rule wins; a rule that is closed cannot be forgiven. */
-  decide(rules: readonly SelectedRule[], cost: number): Decision {
+  /** The strictest rule wins; a rule that is closed cannot be forgiven. A peek is answered alike and takes nothing. */
+  decide(
+    rules: readonly SelectedRule[],
+    { cost, isPeek }: { readonly cost: number; readonly isPeek: boolean },
+  ): Decision {
     const words = new Map<number, Word>();
     rules.forEach((rule, index) => {
       if (rule.group === 0 && this.#runs(rule, words)) words.set(index, this.#ask(rule, cost));
@@ -54,7 +57,7 @@ export class LocalFallback {
         Number.isFinite(longest) ? Math.ceil(longest * 1000) : undefined,
       );
     }
-    for (const [index, word] of words) if (word.kind === 'admits') this.#charge(rules[index], cost);
+    if (!isPeek) for (const [index, word] of words) if (word.kind === 'admits') this.#charge(rules[index], cost);
     const isOpen = [...words.keys()].some((index) => rules[index]?.failurePolicy === 'Open');
     return isOpen || words.size === 0 ? FAIL_OPEN : LOCAL_FALLBACK;
   }

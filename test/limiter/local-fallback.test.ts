@@ -29,7 +29,8 @@ function aPod(pods: number | undefined) {
   return {
     wait: (millis: number): void => void (now += millis),
     scaleTo: (next: number): void => void (count = next),
-    decide: (rules: readonly SelectedRule[], cost = 1) => fallback.decide(rules, cost),
+    decide: (rules: readonly SelectedRule[], cost = 1) => fallback.decide(rules, { cost, isPeek: false }),
+    peek: (rules: readonly SelectedRule[], cost = 1) => fallback.decide(rules, { cost, isPeek: true }),
   };
 }
 
@@ -65,6 +66,15 @@ describe('without Redis', () => {
     expect(admitted(aPod(100), rules, 50)).toBe(1);
     expect(admitted(aPod(undefined), rules, 50)).toBe(1);
     expect(admitted(aPod(1), [aRule([aLimit(0)])], 5)).toBe(0);
+  });
+
+  it('answers a peek as a request, and takes nothing for it', () => {
+    const pod = aPod(2);
+    const rules = [aRule([aLimit(10)])];
+    for (let i = 0; i < 20; i += 1) expect(pod.peek(rules, 5)).toEqual(aPod(2).decide(rules, 5));
+    expect(pod.peek(rules, 6)).toEqual(aPod(2).decide(rules, 6));
+    expect(admitted(pod, rules, 50)).toBe(5);
+    expect(pod.peek(rules)).toEqual(pod.decide(rules));
   });
 
   it('says exactly when the share admits again', () => {

@@ -3,23 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { LocalFallback } from '../../limiter/local-fallback.ts';
 import type { SelectedLimit, SelectedRule } from '../../policy/select.ts';
 import { aRule } from '../harness/plain.ts';
+import { aSelectedLimit } from '../policy/verdicts.ts';
 
-const aLimit = (capacity: number, overrides: Partial<SelectedLimit> = {}): SelectedLimit => ({
-  policy: 'test/policy',
-  rule: 'rule',
-  algorithm: 'SlidingWindow',
-  subject: 'subject',
-  field: 'field',
-  windowSeconds: 60,
-  capacity,
-  refill: capacity,
-  normalCapacity: capacity,
-  normalRefill: capacity,
-  tier: undefined,
-  mode: 'NORMAL',
-  modeUntilMicros: undefined,
-  ...overrides,
-});
+const aLimit = (capacity: number, overrides: Partial<SelectedLimit> = {}): SelectedLimit =>
+  aSelectedLimit({ capacity, algorithm: 'SlidingWindow', ...overrides });
 
 /** A pod on a clock of the test's own. */
 function aPod(pods: number | undefined) {

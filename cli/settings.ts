@@ -58,6 +58,17 @@ const limiterOnly = {
     'name of this pod, unique in the installation (default: the host name)',
     z.string().min(1).max(253),
   ),
+  previousPepperFile: setting(
+    'previous-pepper-file',
+    'file that holds the pepper before this one, while it is being replaced',
+    z.string(),
+  ),
+  unknownDomain: setting(
+    'unknown-domain',
+    'what becomes of requests to a domain that no policy speaks of: Allow or Deny',
+    z.enum(['Allow', 'Deny']),
+    'Allow',
+  ),
   checkDomain: setting('check-domain', 'domain of POST /check', z.string().min(1).max(253), 'default'),
   redisDeadlineMs: setting(
     'redis-deadline-ms',
@@ -87,6 +98,8 @@ export type LimiterSettings = SharedSettings & {
   readonly port: number;
   readonly opsPort: number;
   readonly pod: string;
+  readonly previousPepper: string | undefined;
+  readonly unknownDomain: 'Allow' | 'Deny';
   readonly checkDomain: string;
   readonly redisDeadlineMillis: number;
 };
@@ -112,6 +125,8 @@ export function limiterSettings(raw: Raw): LimiterSettings {
     port: Number(values['port']),
     opsPort: Number(values['opsPort']),
     pod: String(values['podName'] ?? hostname()),
+    previousPepper: values['previousPepper'] === undefined ? undefined : String(values['previousPepper']),
+    unknownDomain: values['unknownDomain'] === 'Deny' ? 'Deny' : 'Allow',
     checkDomain: String(values['checkDomain']),
     redisDeadlineMillis: Number(values['redisDeadlineMs']),
   };
@@ -145,6 +160,9 @@ function parse(settings: Readonly<Record<string, Setting>>, raw: Raw): Values {
   }
   if (values['pepperFile'] !== undefined) values['pepper'] = readPepper(String(values['pepperFile']), errors);
   else if (raw['pepper'] === undefined) errors.push(PEPPER_MISSING);
+  if (values['previousPepperFile'] !== undefined) {
+    values['previousPepper'] = readPepper(String(values['previousPepperFile']), errors);
+  }
   if (errors.length > 0) throw new SettingsError(errors.join('\n'));
   return values;
 }

@@ -1,27 +1,62 @@
-import { type Decision, decideOver, INVALID_API_KEY, NO_POLICY, NOTHING_APPLIES } from '../policy/decision.ts';
-import { hashOfKey, recordNameOf } from '../policy/api-key.ts';
-import { ownsDomain } from '../policy/resource.ts';
-import { type RequestContext, selectRules } from '../policy/select.ts';
+import {
+  type Decision,
+  decideOver,
+  decideWithoutCounters,
+  EXEMPT,
+  IDENTITY_MISSING,
+  NO_POLICY,
+  UNKNOWN_DOMAIN,
+  type Verdict,
+  withExemptions,
+} from '../policy/decision.ts';
+import { partitionOf } from '../policy/hash.ts';
+import { clientText, type IPAddress, parseIP } from '../policy/ip.ts';
+import {
+  isExemptForEveryone,
+  type RequestContext,
+  type Selection,
+  selectRules,
+  type SelectionTrace,
+} from '../policy/select.ts';
 import type { DomainIndex, Snapshot } from '../policy/snapshot.ts';
 import type { RedisClock } from '../store/clock.ts';
-import type { KeyLookup } from '../store/consumer-keys.ts';
 import type { Decider } from '../store/decide.ts';
 import { toStoreError } from '../store/errors.ts';
-import type { KeyCache } from './key-cache.ts';
+import type { Identification, Identifier, Identity } from './identify.ts';
+import type { IPBlocks } from './ip-blocks.ts';
 import type { LocalFallback } from './local-fallback.ts';
 import type { LimiterMetrics } from './metrics.ts';
 
-/** A request as a door of the limiter understood it: parsed, bounded, canonical. */
+/** A request as a door of the limiter understood it: parsed and bounded. */
 export type CheckRequest = {
   readonly domain: string;
-  readonly cost: number;
+  /** What the caller says that it takes; undefined = what is usual for each rule. */
+  readonly cost: number | undefined;
   /** The same answer, and nothing is charged or punished. */
   readonly isPeek: boolean;
+  /** Whether the caller's words are believed: consumer, tenant, tier, clientIP, cost and headers that speak of them. */
+  readonly isTrusted: boolean;
+  /** The address of the connection. */
+  readonly peerIP: string | undefined;
   readonly apiKey: string | undefined;
   /** The id that a caller vouches for, without a source. */
   readonly consumer: string | undefined;
+  readonly tenant: string | undefined;
   readonly tier: string | undefined;
-  readonly context: Omit<RequestContext, 'consumer' | 'tier'>;
+  readonly context: {
+    /** Upper case. */
+    readonly method?: string | undefined;
+    /** Normalised. */
+    readonly path?: string | undefined;
+    /** Lower case, without a port. */
+    readonly host?: string | undefined;
+    /** The address of the client, as a trusted caller says it. */
+    readonly clientIP?: string | undefined;
+    /** Names in lower case. */
+    readonly headers?: ReadonlyMap<string, string> | undefined;
+    readonly attributes?: ReadonlyMap<string, string> | undefined;
+    readonly descriptors?: ReadonlyMap<string, string> | undefined;
+  };
 };
 
 export type CheckResult = {
@@ -48,22 +83,29 @@ export class UnknownTier extends Error {
 
 export type CheckerParts = {
   readonly decider: Pick<Decider, 'decide'>;
-  readonly keys: KeyCache;
+  readonly identifier: Identifier;
+  readonly ipBlocks: IPBlocks;
   readonly clock: RedisClock;
   readonly metrics: LimiterMetrics;
   readonly fallback: LocalFallback;
-  readonly pepper: string;
+  readonly unknownDomain: 'Allow' | 'Deny';
 };
 
-type Identity = { readonly consumer: string | undefined; readonly tier: string | undefined };
+/** What was found out on the way to a decision; filled for explanations only. */
+export type CheckTrace = {
+  domain?: DomainIndex;
+  address?: IPAddress | undefined;
+  identification?: Identification;
+  context?: RequestContext;
+  nowMicros?: number;
+  selection?: Selection;
+  verdict?: Verdict;
+  /** Why the counters could not be asked. */
+  storeError?: string;
+  readonly onRule: SelectionTrace;
+};
 
-/** What is known of who calls: an identity, that the key is not valid, or that this cannot be known now. */
-type Identification =
-  | ({ readonly kind: 'identified' } & Identity)
-  | { readonly kind: 'invalid' }
-  | ({ readonly kind: 'unavailable' } & Identity);
-
-/** From request to decision: identity, tier, rules, one call of the script. Throws UnknownTier. */
+/** From request to decision: identity, tier, rules, one call of the script. */
 export class Checker {
   readonly #parts: CheckerParts;
 
@@ -71,71 +113,111 @@ export class Checker {
     this.#parts = parts;
   }
 
-  async check(snapshot: Snapshot, request: CheckRequest): Promise<CheckResult> {
+  /** Throws UnknownTier. `trace` is told how the decision came about; it changes nothing. */
+  async check(snapshot: Snapshot, request: CheckRequest, trace?: CheckTrace): Promise<CheckResult> {
     const domain = snapshot.domains.get(request.domain);
     const { revision } = snapshot.identity;
-    if (domain === undefined) return this.#finish(undefined, { decision: NO_POLICY, tier: request.tier, revision });
-    if (request.tier !== undefined && !domain.tiers.has(request.tier))
-      throw new UnknownTier(request.tier, [...domain.tiers]);
-    const identification = await this.#identify(request, domain);
-    if (identification.kind === 'invalid') {
-      return this.#finish(domain, { decision: INVALID_API_KEY, tier: undefined, revision });
+    if (domain === undefined) {
+      const decision = this.#parts.unknownDomain === 'Deny' ? UNKNOWN_DOMAIN : NO_POLICY;
+      return this.#finish('', { decision, tier: undefined, revision });
     }
-    const tier = request.tier ?? identification.tier;
-    const context = { ...request.context, consumer: identification.consumer, tier };
-    const decision = await this.#decide(domain, context, { ...request, isKnown: identification.kind === 'identified' });
-    return this.#finish(domain, { decision, tier, revision });
+    const asked = request.isTrusted ? request.tier : undefined;
+    if (asked !== undefined && !domain.tiers.has(asked)) throw new UnknownTier(asked, [...domain.tiers]);
+    const address = addressOf(request);
+    if (trace) Object.assign(trace, { domain, address });
+    if (isExemptForEveryone(domain, { ...request.context, address })) {
+      return this.#finish(domain.domain, { decision: EXEMPT, tier: asked, revision });
+    }
+    const clientIP = address === undefined ? undefined : clientText(address, domain.settings.ipv6PrefixLength);
+    const identifying = this.#parts.identifier.identify({ request, domain, clientIP });
+    // Nearly always known at once: a promise for each request would be one too many.
+    const identification = identifying instanceof Promise ? await identifying : identifying;
+    if (trace) trace.identification = identification;
+    switch (identification.kind) {
+      case 'invalid': {
+        const decision = await this.#parts.ipBlocks.judge(domain.settings, clientIP);
+        return this.#finish(domain.domain, { decision, tier: undefined, revision });
+      }
+      case 'missing':
+        return this.#finish(domain.domain, { decision: IDENTITY_MISSING, tier: undefined, revision });
+      case 'unavailable':
+        this.#parts.metrics.countStoreError('IDENTITY_UNAVAILABLE');
+        break;
+      case 'identified':
+        break;
+    }
+    const context = contextOf(request, identification, { address, clientIP });
+    const isKnown = identification.kind === 'identified';
+    const decision = await this.#decide(domain, context, { isPeek: request.isPeek, isKnown, trace });
+    return this.#finish(domain.domain, { decision, tier: context.tier, revision });
   }
 
   async #decide(
     domain: DomainIndex,
     context: RequestContext,
-    { cost, isPeek, isKnown }: { readonly cost: number; readonly isPeek: boolean; readonly isKnown: boolean },
+    options: { readonly isPeek: boolean; readonly isKnown: boolean; readonly trace: CheckTrace | undefined },
   ): Promise<Decision> {
     const { decider, clock, metrics, fallback } = this.#parts;
-    const selection = selectRules(domain, context, clock.nowMicros());
+    const { isPeek, isKnown, trace } = options;
+    const nowMicros = clock.nowMicros();
+    const selection = selectRules(domain, context, nowMicros, trace?.onRule);
     for (const { policy, rule, input } of selection.missing) metrics.countMissingInput(policy, rule, input);
-    if (selection.rules.length === 0) return NOTHING_APPLIES;
+    if (trace) Object.assign(trace, { context, nowMicros, selection });
+    const early = decideWithoutCounters(selection, nowMicros);
+    if (early !== undefined) return early;
     // Whose counters these would be is not known: the failure policies decide, as they do without Redis.
-    if (!isKnown) return unidentified(fallback.decide(selection.rules, { cost, isPeek }));
+    if (!isKnown) return unidentified(fallback.decide(selection.rules, isPeek));
     try {
-      const verdict = await decider.decide({ partition: domain.partition, cost, isPeek, selection });
-      return decideOver(selection, verdict, { cost, nowMicros: verdict.redisMicros });
+      const verdict = await decider.decide({ partition: partitionFor(domain, context), isPeek, selection });
+      if (trace) trace.verdict = verdict;
+      return decideOver(selection, verdict, verdict.redisMicros);
     } catch (error) {
-      metrics.countStoreError(toStoreError(error).code);
-      return fallback.decide(selection.rules, { cost, isPeek });
+      const { code } = toStoreError(error);
+      metrics.countStoreError(code);
+      if (trace) trace.storeError = code;
+      return withExemptions(selection, fallback.decide(selection.rules, isPeek));
     }
   }
 
-  /** An API key first, then the caller's word, then the address. */
-  async #identify(request: CheckRequest, domain: DomainIndex): Promise<Identification> {
-    if (request.apiKey !== undefined) return this.#identifyByKey(request.apiKey, domain);
-    const { clientIP } = request.context;
-    if (request.consumer !== undefined)
-      return { kind: 'identified', consumer: `caller:${request.consumer}`, tier: undefined };
-    return { kind: 'identified', consumer: clientIP === undefined ? undefined : `ip:${clientIP}`, tier: undefined };
-  }
-
-  async #identifyByKey(apiKey: string, domain: DomainIndex): Promise<Identification> {
-    const name = recordNameOf(this.#parts.pepper, hashOfKey(apiKey));
-    const lookup: KeyLookup = await this.#parts.keys.lookUp(name);
-    switch (lookup.kind) {
-      case 'found':
-        if (!ownsDomain(lookup.record.namespace, domain.domain)) return { kind: 'invalid' };
-        return { kind: 'identified', consumer: `key:${lookup.record.consumer}`, tier: lookup.record.tier };
-      case 'unknown':
-        return { kind: 'invalid' };
-      case 'unavailable':
-        this.#parts.metrics.countStoreError('IDENTITY_UNAVAILABLE');
-        // One key is one client, whoever it is.
-        return { kind: 'unavailable', consumer: `unresolved:${name}`, tier: undefined };
-    }
-  }
-
-  #finish(domain: DomainIndex | undefined, result: CheckResult): CheckResult {
-    this.#parts.metrics.countDecision(domain?.domain ?? '', result.decision);
+  #finish(domain: string, result: CheckResult): CheckResult {
+    this.#parts.metrics.countDecision(domain, result.decision);
     return result;
   }
+}
+
+/** The client's address as a trusted caller says it; one that is not trusted is the client itself. */
+function addressOf({ isTrusted, peerIP, context }: CheckRequest): IPAddress | undefined {
+  const text = isTrusted ? context.clientIP : peerIP;
+  return text === undefined ? undefined : parseIP(text);
+}
+
+function contextOf(
+  { isTrusted, tenant, tier, cost, context }: CheckRequest,
+  identity: Identity,
+  { address, clientIP }: { readonly address: IPAddress | undefined; readonly clientIP: string | undefined },
+): RequestContext {
+  return {
+    method: context.method,
+    path: context.path,
+    host: context.host,
+    headers: context.headers,
+    attributes: context.attributes,
+    descriptors: context.descriptors,
+    address,
+    clientIP,
+    consumer: identity.consumer,
+    tenant: identity.tenant ?? (isTrusted ? tenant : undefined),
+    tier: (isTrusted ? tier : undefined) ?? identity.tier,
+    cost: isTrusted ? cost : undefined,
+    hasTrustedHeaders: isTrusted,
+    negotiated: identity.negotiated,
+  };
+}
+
+/** The hash tag of all counters of a request. Where the axis is missing, no rule applies. */
+function partitionFor({ domain, partition, settings }: DomainIndex, context: RequestContext): string {
+  if (settings.partitionBy === undefined) return partition;
+  return partitionOf(domain, settings.partitionBy, context[settings.partitionBy] ?? '');
 }
 
 /** A denial of somebody whose key cannot be looked up now is no verdict on the key. */

@@ -12,9 +12,12 @@ import { findConsumerKey } from '../store/consumer-keys.ts';
 import { within } from '../store/deadline.ts';
 import { Decider } from '../store/decide.ts';
 import { createNames } from '../store/names.ts';
+import { countInvalidKey } from '../store/invalid-keys.ts';
 import { Checker } from './check.ts';
 import { createOps } from './http/ops.ts';
 import { createDoors } from './http/server.ts';
+import { Identifier } from './identify.ts';
+import { IPBlocks } from './ip-blocks.ts';
 import { KeyCache } from './key-cache.ts';
 import { SnapshotLoader } from './load.ts';
 import { LocalFallback } from './local-fallback.ts';
@@ -26,12 +29,17 @@ export type LimiterOptions = {
   readonly owner: string;
   /** Name of this pod, unique in the installation. */
   readonly pod: string;
+  /** The secret under which API keys are kept. */
   readonly pepper: string;
+  /** While it is being replaced, the one before. */
+  readonly previousPepper?: string | undefined;
   readonly host: string;
   readonly port: number;
   readonly opsPort: number;
   /** Domain of POST /check. */
   readonly checkDomain: string;
+  /** What becomes of requests to a domain that no policy speaks of. Default: Allow. */
+  readonly unknownDomain?: 'Allow' | 'Deny';
   readonly redisDeadlineMillis: number;
   readonly log: Logger;
 };
@@ -76,7 +84,18 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     inFlight: () => decider.inFlight,
   });
   const fallback = new LocalFallback({ pods: () => loader.pods, monotonicMillis: () => performance.now() });
-  const checker = new Checker({ decider, keys, clock, metrics, fallback, pepper: options.pepper });
+  const ipBlocks = new IPBlocks({
+    count: (client, settings) =>
+      within(options.redisDeadlineMillis, countInvalidKey(decisions, names, client, settings)),
+    monotonicMillis: () => performance.now(),
+    onBlock: (domain, clientIP, forSeconds) =>
+      log.warn({ event: 'security_alert', kind: 'ip_blocked', domain, client_ip: clientIP, for_seconds: forSeconds }),
+  });
+  const { pepper, previousPepper } = options;
+  const peppers = previousPepper === undefined ? [pepper] : [pepper, previousPepper];
+  const identifier = new Identifier({ keys, peppers });
+  const unknownDomain = options.unknownDomain ?? 'Allow';
+  const checker = new Checker({ decider, identifier, ipBlocks, clock, metrics, fallback, unknownDomain });
   const state = { snapshot: () => loader.snapshot, isRedisReachable: () => loader.isRedisReachable };
   const doors = createDoors({ checker, clock, metrics, log, checkDomain: options.checkDomain, ...state });
   const ops = createOps({ metrics, isReady, problem: () => loader.problem });

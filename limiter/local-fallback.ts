@@ -37,13 +37,10 @@ export class LocalFallback {
   }
 
   /** The strictest rule wins; a rule that is closed cannot be forgiven. A peek is answered alike and takes nothing. */
-  decide(
-    rules: readonly SelectedRule[],
-    { cost, isPeek }: { readonly cost: number; readonly isPeek: boolean },
-  ): Decision {
+  decide(rules: readonly SelectedRule[], isPeek: boolean): Decision {
     const words = new Map<number, Word>();
     rules.forEach((rule, index) => {
-      if (rule.group === 0 && this.#runs(rule, words)) words.set(index, this.#ask(rule, cost));
+      if (rule.group === 0 && this.#runs(rule, words)) words.set(index, this.#ask(rule));
     });
     if ([...words.values()].some((word) => word.kind === 'closed'))
       return deniedByFailurePolicy('FAIL_CLOSED', CLOSED_RETRY_MICROS);
@@ -57,7 +54,7 @@ export class LocalFallback {
         Number.isFinite(longest) ? Math.ceil(longest * 1000) : undefined,
       );
     }
-    if (!isPeek) for (const [index, word] of words) if (word.kind === 'admits') this.#charge(rules[index], cost);
+    if (!isPeek) for (const [index, word] of words) if (word.kind === 'admits') this.#charge(rules[index]);
     const isOpen = [...words.keys()].some((index) => rules[index]?.failurePolicy === 'Open');
     return isOpen || words.size === 0 ? FAIL_OPEN : LOCAL_FALLBACK;
   }
@@ -71,14 +68,14 @@ export class LocalFallback {
     });
   }
 
-  #ask(rule: SelectedRule, cost: number): Word {
+  #ask(rule: SelectedRule): Word {
     switch (rule.failurePolicy) {
       case 'Open':
         return ADMITS;
       case 'Closed':
         return { kind: 'closed' };
       case 'LocalFallback': {
-        const waitMillis = Math.max(...rule.limits.map((limit) => this.#wait(limit, cost)));
+        const waitMillis = Math.max(...rule.limits.map((limit) => this.#wait(limit, rule.cost)));
         return waitMillis > 0 ? { kind: 'denies', waitMillis } : ADMITS;
       }
     }
@@ -91,9 +88,9 @@ export class LocalFallback {
     return Math.max(0, (cost - this.#bucketOf(limit).tokens) / this.#perMilli(limit));
   }
 
-  #charge(rule: SelectedRule | undefined, cost: number): void {
+  #charge(rule: SelectedRule | undefined): void {
     if (rule === undefined || rule.failurePolicy !== 'LocalFallback') return;
-    for (const limit of rule.limits) this.#bucketOf(limit).tokens -= cost;
+    for (const limit of rule.limits) this.#bucketOf(limit).tokens -= rule.cost;
   }
 
   #bucketOf(limit: SelectedLimit): Bucket {

@@ -1,9 +1,8 @@
-import { compileHealth, compilePolicy, counterFields } from '../policy/compile.ts';
-import type { Document, ManifestEntry, StoredDocument } from '../policy/documents.ts';
+import { compileResource, counterFields } from '../policy/compile.ts';
+import type { ManifestEntry, StoredDocument } from '../policy/documents.ts';
 import { toStored } from '../policy/documents.ts';
 import { mostLimitsPerRequest } from '../policy/limit-bound.ts';
 import {
-  domainOf,
   idOf,
   type Problem,
   type RawResource,
@@ -12,7 +11,9 @@ import {
   type ValidResource,
 } from '../policy/resource.ts';
 import { MAX_LIMITS_PER_REQUEST } from '../policy/schema/rate-limit-policy.ts';
+import type { ResourceKind } from '../policy/schema/kinds.ts';
 import { validate } from '../policy/validate.ts';
+import { Conflicts, isExpelled } from './conflicts.ts';
 
 /** What should be in force, and what is wrong with what was asked for. */
 export type Desired = {
@@ -28,7 +29,7 @@ export type Desired = {
 
 type Compiled = Accepted | { readonly ok: false; readonly problems: readonly Problem[] };
 
-type Accepted = {
+export type Accepted = {
   readonly ok: true;
   readonly resource: ValidResource;
   readonly stored: StoredDocument | undefined;
@@ -36,7 +37,8 @@ type Accepted = {
 };
 
 type Known = {
-  readonly generation: number;
+  /** Generation and labels: what the compiled form is made from. */
+  readonly version: string;
   readonly result: Compiled;
   /** What was accepted last: it stays in force while a later generation is refused. */
   readonly lastGood: Accepted | undefined;
@@ -52,11 +54,12 @@ export class CompileCache {
   }
 
   compile(raw: RawResource): Compiled {
-    const { uid, generation } = raw.metadata;
+    const version = versionOf(raw);
+    const { uid } = raw.metadata;
     const known = this.#objects.get(uid);
-    if (known !== undefined && known.generation === generation) return known.result;
+    if (known !== undefined && known.version === version) return known.result;
     const result = compile(raw);
-    this.#objects.set(uid, { generation, result, lastGood: known?.lastGood });
+    this.#objects.set(uid, { version, result, lastGood: known?.lastGood });
     return result;
   }
 
@@ -64,8 +67,8 @@ export class CompileCache {
     return this.#objects.get(metadata.uid)?.lastGood;
   }
 
-  accept({ metadata }: RawResource, compiled: Accepted): void {
-    this.#objects.set(metadata.uid, { generation: metadata.generation, result: compiled, lastGood: compiled });
+  accept(raw: RawResource, compiled: Accepted): void {
+    this.#objects.set(raw.metadata.uid, { version: versionOf(raw), result: compiled, lastGood: compiled });
   }
 
   /** Whether one request could be subject to too many limits if all of these policies were in force. */
@@ -98,37 +101,74 @@ export function computeDesired(
   const problems = new Map<string, readonly Problem[]>();
   const ordered = resources.toSorted((one, other) => byStanding(one, other, inForce));
   const conflicts = new Conflicts(cache);
-  const valid: { raw: RawResource; compiled: Accepted }[] = [];
-  for (const raw of ordered) {
-    const compiled = cache.compile(raw);
-    if (compiled.ok) {
-      valid.push({ raw, compiled });
-      continue;
-    }
-    problems.set(idOf(raw), compiled.problems);
-    const kept = cache.lastGood(raw);
-    if (kept !== undefined) conflicts.occupy(kept);
-  }
-  conflicts.expect(valid.map(({ compiled }) => compiled));
-  const accepted: { raw: RawResource; compiled: Accepted }[] = [];
-  for (const { raw, compiled } of valid) {
-    const found = conflicts.of(compiled);
-    if (found.length === 0) {
-      conflicts.occupy(compiled);
-      cache.accept(raw, compiled);
-      accepted.push({ raw, compiled });
-      continue;
-    }
-    problems.set(idOf(raw), found);
-    const kept = cache.lastGood(raw);
-    if (kept !== undefined) conflicts.occupy(kept);
+  conflicts.announce(ordered.flatMap((raw) => currentOf(raw, cache) ?? []));
+  const accepted: Entered[] = [];
+  for (const kinds of STAGES) {
+    const members = ordered.filter((raw) => kinds.includes(raw.kind));
+    accepted.push(...admit(members, { conflicts, cache, problems }));
   }
   cache.retain(resources);
   return collect(accepted, resources, inForce, problems);
 }
 
+type Entered = { readonly raw: RawResource; readonly compiled: Accepted };
+
+/** What an object may refer to is judged before it. */
+const STAGES: readonly (readonly ResourceKind[])[] = [
+  ['RateLimitDomain'],
+  ['RateLimitPolicy'],
+  ['RateLimitOverride', 'SystemHealth', 'Consumer'],
+];
+
+/** Those of some objects, in the order of their standing, that can be in force together with what was admitted before. */
+function admit(
+  resources: readonly RawResource[],
+  {
+    conflicts,
+    cache,
+    problems,
+  }: {
+    readonly conflicts: Conflicts;
+    readonly cache: CompileCache;
+    readonly problems: Map<string, readonly Problem[]>;
+  },
+): Entered[] {
+  const refuse = (raw: RawResource, found: readonly Problem[]): void => {
+    problems.set(idOf(raw), found);
+    const kept = isExpelled(found) ? undefined : cache.lastGood(raw);
+    if (kept !== undefined) conflicts.occupy(kept);
+  };
+  const valid: Entered[] = [];
+  for (const raw of resources) {
+    const compiled = cache.compile(raw);
+    if (compiled.ok) valid.push({ raw, compiled });
+    else refuse(raw, compiled.problems);
+  }
+  conflicts.expect(valid.map(({ compiled }) => compiled));
+  return valid.filter(({ raw, compiled }) => {
+    const found = conflicts.of(compiled);
+    if (found.length > 0) {
+      refuse(raw, found);
+      return false;
+    }
+    conflicts.occupy(compiled);
+    cache.accept(raw, compiled);
+    return true;
+  });
+}
+
+/** What an object says now or, if that is not valid, what it said last. */
+function currentOf(raw: RawResource, cache: CompileCache): Accepted | undefined {
+  const compiled = cache.compile(raw);
+  return compiled.ok ? compiled : cache.lastGood(raw);
+}
+
+function versionOf({ metadata }: RawResource): string {
+  return `${metadata.generation} ${JSON.stringify(metadata.labels ?? {})}`;
+}
+
 function collect(
-  accepted: readonly { readonly raw: RawResource; readonly compiled: Accepted }[],
+  accepted: readonly Entered[],
   resources: readonly RawResource[],
   inForce: ReadonlyMap<string, ManifestEntry>,
   problems: ReadonlyMap<string, readonly Problem[]>,
@@ -168,113 +208,13 @@ function compile(raw: RawResource): Compiled {
   const validation = validate(raw);
   if (!validation.ok) return validation;
   const { resource } = validation;
-  const document = documentOf(resource);
+  const document = compileResource(resource);
   return {
     ok: true,
     resource,
     stored: document === undefined ? undefined : toStored(document),
     fields: document?.kind === 'RateLimitPolicy' ? counterFields(document) : new Map<string, string>(),
   };
-}
-
-function documentOf(resource: ValidResource): Document | undefined {
-  switch (resource.kind) {
-    case 'RateLimitPolicy':
-      return compilePolicy(resource);
-    case 'SystemHealth':
-      return compileHealth(resource);
-    case 'Consumer':
-      // Keys are looked up one by one; pods do not load all consumers.
-      return undefined;
-  }
-}
-
-/** What the objects so far have taken, and why another one cannot have it too. */
-class Conflicts {
-  readonly #cache: CompileCache;
-  readonly #policiesByDomain = new Map<string, ValidPolicy[]>();
-  readonly #crowded = new Set<string>();
-  readonly #fields = new Map<string, string>();
-  readonly #keyHashes = new Map<string, string>();
-
-  constructor(cache: CompileCache) {
-    this.#cache = cache;
-  }
-
-  /** Looks at each domain as a whole, once: where all fit together, no policy has to be looked at by itself. */
-  expect(candidates: readonly Accepted[]): void {
-    const byDomain = Map.groupBy(
-      candidates.map(({ resource }) => resource).filter((resource) => resource.kind === 'RateLimitPolicy'),
-      domainOf,
-    );
-    for (const [domain, policies] of byDomain) {
-      const all = [...(this.#policiesByDomain.get(domain) ?? []), ...policies];
-      if (this.#cache.isCrowded(domain, all)) this.#crowded.add(domain);
-    }
-  }
-
-  of({ resource, fields }: Accepted): Problem[] {
-    switch (resource.kind) {
-      case 'RateLimitPolicy':
-        return [...this.#tooMany(resource), ...this.#sameField(fields)];
-      case 'Consumer':
-        return this.#sameKey(resource);
-      case 'SystemHealth':
-        return [];
-    }
-  }
-
-  occupy({ resource, fields }: Accepted): void {
-    if (resource.kind === 'Consumer') {
-      for (const hash of resource.spec.apiKeyHashes ?? []) this.#keyHashes.set(hash, resource.metadata.uid);
-    }
-    if (resource.kind !== 'RateLimitPolicy') return;
-    for (const [field, owner] of fields) this.#fields.set(field, owner);
-    const domain = domainOf(resource);
-    const others = this.#policiesByDomain.get(domain);
-    if (others === undefined) this.#policiesByDomain.set(domain, [resource]);
-    else others.push(resource);
-  }
-
-  #tooMany(policy: ValidPolicy): Problem[] {
-    const domain = domainOf(policy);
-    if (!this.#crowded.has(domain)) return [];
-    const others = this.#policiesByDomain.get(domain) ?? [];
-    const most = mostLimitsPerRequest([...others, policy]);
-    if (most <= MAX_LIMITS_PER_REQUEST) return [];
-    const message = `with the other policies of domain "${domain}" one request could be subject to ${most} limits; at most ${MAX_LIMITS_PER_REQUEST} are allowed`;
-    return [{ path: 'spec.rules', reason: 'TooManyLimits', message }];
-  }
-
-  #sameField(fields: ReadonlyMap<string, string>): Problem[] {
-    for (const [field, name] of fields) {
-      const owner = this.#fields.get(field);
-      if (owner === undefined) continue;
-      return [
-        {
-          path: 'spec.rules',
-          reason: 'CounterNameCollision',
-          message: `${name} would share a counter with ${owner}: rename the rule`,
-        },
-      ];
-    }
-    return [];
-  }
-
-  /** Does not say whose the key is: that is nobody else's business. */
-  #sameKey(consumer: ValidConsumer): Problem[] {
-    return (consumer.spec.apiKeyHashes ?? []).flatMap((hash, index) =>
-      (this.#keyHashes.get(hash) ?? consumer.metadata.uid) !== consumer.metadata.uid
-        ? [
-            {
-              path: `spec.apiKeyHashes[${index}]`,
-              reason: 'Conflicted',
-              message: 'this key belongs to an older Consumer',
-            },
-          ]
-        : [],
-    );
-  }
 }
 
 function entryFor(raw: RawResource, stored: StoredDocument, inForce: ManifestEntry | undefined): ManifestEntry {
@@ -305,6 +245,8 @@ function keepLastGood(
     const id = idOf(raw);
     const kept = inForce.get(id);
     // Deleted and made again under its old name, it is another object: what was in force is not its own.
-    if (problems.has(id) && kept !== undefined && kept.uid === raw.metadata.uid) entries.set(id, kept);
+    const found = problems.get(id);
+    if (found === undefined || isExpelled(found)) continue;
+    if (kept !== undefined && kept.uid === raw.metadata.uid) entries.set(id, kept);
   }
 }

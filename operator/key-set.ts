@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import { recordNameOf } from '../policy/api-key.ts';
+import { numbersOf } from '../policy/compile.ts';
 import { idOf, type RawResource, type ValidConsumer } from '../policy/resource.ts';
 import {
   changeKeySet,
@@ -93,6 +94,9 @@ export class KeySet {
         uid: metadata.uid,
         generation: metadata.generation,
         ...(spec.tier === undefined ? {} : { tier: spec.tier }),
+        ...(spec.tenant === undefined ? {} : { tenant: spec.tenant }),
+        ...(spec.state === 'Disabled' ? { isDisabled: true as const } : {}),
+        ...(spec.limits === undefined ? {} : { limits: spec.limits.map((one) => agreed(metadata.namespace, one)) }),
       };
       for (const hash of spec.apiKeyHashes ?? []) {
         records.set(recordNameOf(this.#options.pepper, hash.slice(HASH_PREFIX.length)), record);
@@ -164,4 +168,12 @@ export class KeySet {
 
 function toWrites(records: ReadonlyMap<string, ConsumerRecord>): KeyWrite[] {
   return [...records].map(([name, record]) => ({ name, record }));
+}
+
+/** Limits that were agreed with a consumer, for the rule of a policy in its namespace. */
+function agreed(
+  namespace: string,
+  { policy, rule, limits }: NonNullable<ValidConsumer['spec']['limits']>[number],
+): NonNullable<ConsumerRecord['limits']>[number] {
+  return { policy: `${namespace}/${policy}`, rule, limits: limits.map(numbersOf) };
 }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ManifestEntry } from '../policy/documents.ts';
 import { readDocument } from '../policy/documents.ts';
-import { coversDomain, isActive } from '../policy/health.ts';
+import { covers, isActive } from '../policy/health.ts';
 import { domainOf, idOf, type Problem, type RawResource } from '../policy/resource.ts';
 import type { Condition, PodCounts } from '../policy/schema/fields.ts';
 import type { PodReport } from '../store/acknowledgements.ts';
@@ -123,6 +123,8 @@ function details(raw: RawResource, world: World, known: { active: Active | undef
   };
   switch (raw.kind) {
     case 'RateLimitPolicy':
+    case 'RateLimitDomain':
+    case 'RateLimitOverride':
       return inForce;
     case 'SystemHealth':
       return { ...inForce, ...healthDetails(raw, world) };
@@ -148,7 +150,7 @@ function healthDetails(raw: RawResource, world: World): object {
   const affected = isDegraded
     ? world.desired.policies.filter(
         (policy) =>
-          coversDomain(document, domainOf(policy)) &&
+          covers(document, { domain: domainOf(policy), labels: policy.metadata.labels ?? {} }) &&
           (document.tiers === undefined || policy.spec.tiers?.some((tier) => document.tiers?.includes(tier.name))),
       )
     : [];

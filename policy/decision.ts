@@ -6,7 +6,13 @@ export type Action = 'ALLOW' | 'THROTTLE' | 'BLOCK';
 
 export type Reason =
   | 'WITHIN_LIMIT'
+  | 'EXEMPT'
   | 'NO_POLICY'
+  | 'OVERRIDE_EXEMPT'
+  | 'OVERRIDE_BLOCK'
+  | 'IP_BLOCKED'
+  | 'UNKNOWN_DOMAIN'
+  | 'IDENTITY_MISSING'
   | 'FAIL_OPEN'
   | 'LOCAL_FALLBACK'
   | 'LOCAL_FALLBACK_EXCEEDED'
@@ -22,7 +28,14 @@ export type Reason =
   | 'COST_EXCEEDS_LIMIT'
   | 'INVALID_API_KEY';
 
-export type TriggeredBy = 'RateLimit' | 'PenaltyFSM' | 'FailurePolicy' | 'Authentication';
+export type TriggeredBy =
+  | 'RateLimit'
+  | 'Exemption'
+  | 'PenaltyFSM'
+  | 'Override'
+  | 'FailurePolicy'
+  | 'IPBlock'
+  | 'Authentication';
 
 export type PenaltyState = 'NORMAL' | 'WARN' | 'THROTTLE' | 'TEMP_BLOCK' | 'BLOCK';
 
@@ -67,9 +80,40 @@ const SHED_RETRY_MICROS = 30_000_000;
 export const NO_POLICY: Decision = unlimited('NO_POLICY', 'RateLimit');
 export const FAIL_OPEN: Decision = unlimited('FAIL_OPEN', 'FailurePolicy');
 /** No rule applied, or none that limits this tier. */
-export const NOTHING_APPLIES: Decision = unlimited('WITHIN_LIMIT', 'RateLimit');
+const NOTHING_APPLIES: Decision = unlimited('WITHIN_LIMIT', 'RateLimit');
+/** Every policy of the domain leaves the request alone. */
+export const EXEMPT: Decision = unlimited('EXEMPT', 'Exemption');
+const OVERRIDE_EXEMPT: Decision = unlimited('OVERRIDE_EXEMPT', 'Override');
+export const UNKNOWN_DOMAIN: Decision = { ...unlimited('UNKNOWN_DOMAIN', 'Authentication'), action: 'BLOCK' };
+export const IDENTITY_MISSING: Decision = { ...unlimited('IDENTITY_MISSING', 'Authentication'), action: 'BLOCK' };
 export const LOCAL_FALLBACK: Decision = unlimited('LOCAL_FALLBACK', 'FailurePolicy');
 export const INVALID_API_KEY: Decision = { ...unlimited('INVALID_API_KEY', 'Authentication'), action: 'BLOCK' };
+
+/** A client that tries API keys, for so many microseconds more. */
+export function blockedIP(retryAfterMicros: number): Decision {
+  return { ...unlimited('IP_BLOCKED', 'IPBlock'), action: 'BLOCK', retryAfterMicros };
+}
+
+/** What an override, or that nothing applies, says before any counter is asked; undefined if the counters decide. */
+export function decideWithoutCounters(selection: Selection, nowMicros: number): Decision | undefined {
+  const { blockedBy } = selection;
+  if (blockedBy !== undefined) {
+    const retryAfterMicros = Math.max(1, blockedBy.expiresAtMicros - nowMicros);
+    return { ...unlimited('OVERRIDE_BLOCK', 'Override'), action: 'BLOCK', retryAfterMicros };
+  }
+  return selection.rules.length === 0 ? withExemptions(selection, NOTHING_APPLIES) : undefined;
+}
+
+/** An allowed request says first that a part of what limits others left it alone. */
+export function withExemptions(selection: Selection, decision: Decision): Decision {
+  if (decision.action !== 'ALLOW') return decision;
+  const exempt = selection.overrides.some(({ action }) => action === 'Exempt')
+    ? OVERRIDE_EXEMPT
+    : selection.exemptions.length > 0
+      ? EXEMPT
+      : undefined;
+  return exempt === undefined ? decision : { ...decision, reason: exempt.reason, triggeredBy: exempt.triggeredBy };
+}
 
 /** A denial by a failure policy, which ends after so many microseconds at the earliest. */
 export function deniedByFailurePolicy(
@@ -110,14 +154,15 @@ export type PenaltyOutcome = {
   readonly violations: number;
 };
 
-type Judged = { readonly limit: SelectedLimit; readonly outcome: LimitOutcome };
+type Judged = {
+  readonly limit: SelectedLimit;
+  readonly outcome: LimitOutcome;
+  readonly cost: number;
+  readonly isShown: boolean;
+};
 
 /** The decision on a request, from what the script said of its rules. Throws RangeError if it spoke of others. */
-export function decideOver(
-  selection: Selection,
-  verdict: Verdict,
-  request: { readonly cost: number; readonly nowMicros: number },
-): Decision {
+export function decideOver(selection: Selection, verdict: Verdict, nowMicros: number): Decision {
   if (verdict.rules.length !== selection.rules.length || verdict.penalties.length !== selection.penalties.length) {
     throw new RangeError('the verdict is not one on this selection');
   }
@@ -128,11 +173,11 @@ export function decideOver(
   const common = { penalty, shadowDenied };
   switch (verdict.code) {
     case 'admitted':
-      return { ...common, ...admitted(selection, verdict, common) };
+      return withExemptions(selection, { ...common, ...admitted(selection, verdict, common) });
     case 'blocked':
       return { ...common, ...blocked(verdict, penalty) };
     case 'denied':
-      return { ...common, ...denied(selection, verdict, request) };
+      return { ...common, ...denied(selection, verdict, nowMicros) };
   }
 }
 
@@ -147,8 +192,8 @@ function worstPenalty(selection: Selection, verdict: Verdict): PenaltyState {
 
 function admitted(selection: Selection, verdict: Verdict, known: Pick<Decision, 'penalty' | 'shadowDenied'>): Core {
   // A forgiven denial has nothing left, and says nothing about when this client will be limited.
-  const judged = judgedBy(selection, verdict, 'Admitted');
-  const [first] = judged;
+  const shown = judgedBy(selection, verdict, 'Admitted').filter((one) => one.isShown);
+  const [first] = shown;
   const isWarned = known.penalty !== 'NORMAL';
   const reason = isWarned ? 'PENALTY_WARN' : known.shadowDenied.length > 0 ? 'SHADOW_DENIED' : 'WITHIN_LIMIT';
   return {
@@ -156,7 +201,7 @@ function admitted(selection: Selection, verdict: Verdict, known: Pick<Decision, 
     reason,
     triggeredBy: isWarned ? 'PenaltyFSM' : 'RateLimit',
     retryAfterMicros: undefined,
-    reported: first === undefined ? undefined : report(judged.reduce(tighter, first)),
+    reported: first === undefined ? undefined : report(shown.reduce(tighter, first)),
   };
 }
 
@@ -170,15 +215,11 @@ function blocked(verdict: Verdict, penalty: PenaltyState): Core {
   };
 }
 
-function denied(
-  selection: Selection,
-  verdict: Verdict,
-  request: { readonly cost: number; readonly nowMicros: number },
-): Core {
+function denied(selection: Selection, verdict: Verdict, nowMicros: number): Core {
   const judged = judgedBy(selection, verdict, 'Denied').filter((one) => one.outcome.retryAfterMicros !== 0);
   // A limit that never admits does not matter where the request passes once another rule forgives it.
   const passesOnce = verdict.retryAfterMicros >= 0;
-  const waits = judged.map((one) => waitOf(one, request));
+  const waits = judged.map((one) => waitOf(one, nowMicros));
   const heard = passesOnce ? waits.filter(Number.isFinite) : waits;
   const longestWait = Math.max(...heard);
   const longest = judged[waits.indexOf(longestWait)];
@@ -196,7 +237,7 @@ function denied(
     reason,
     triggeredBy: reason === 'PENALTY_THROTTLE' ? 'PenaltyFSM' : 'RateLimit',
     retryAfterMicros: retryAfter,
-    reported: longest === undefined ? undefined : report(longest),
+    reported: longest === undefined || !longest.isShown ? undefined : report(longest),
   };
 }
 
@@ -208,7 +249,16 @@ function judgedBy(selection: Selection, verdict: Verdict, wanted: RuleOutcome): 
     const percent = percentLeft(rule, selection, verdict);
     return rule.limits.flatMap((limit, position) => {
       const outcome = said.limits[position];
-      return outcome === undefined ? [] : [{ limit: percent === 100 ? limit : cut(limit, percent), outcome }];
+      return outcome === undefined
+        ? []
+        : [
+            {
+              limit: percent === 100 ? limit : cut(limit, percent),
+              outcome,
+              cost: rule.cost,
+              isShown: rule.isShown,
+            },
+          ];
     });
   });
 }
@@ -228,12 +278,12 @@ function cut(limit: SelectedLimit, percent: number): SelectedLimit {
 }
 
 /** Microseconds until this limit admits, Infinity = never. */
-function waitOf({ limit, outcome }: Judged, request: { readonly cost: number; readonly nowMicros: number }): number {
+function waitOf({ limit, outcome, cost }: Judged, nowMicros: number): number {
   if (outcome.retryAfterMicros >= 0) return outcome.retryAfterMicros;
-  if (request.cost > limit.normalCapacity) return Number.POSITIVE_INFINITY;
+  if (cost > limit.normalCapacity) return Number.POSITIVE_INFINITY;
   // Only the incident, or a penalty, is in the way: it would fit otherwise.
   const end = limit.modeUntilMicros;
-  return end === undefined ? SHED_RETRY_MICROS : Math.max(1, end - request.nowMicros);
+  return end === undefined ? SHED_RETRY_MICROS : Math.max(1, end - nowMicros);
 }
 
 /** The limit with the smaller part left; of equals the first. */

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { digest } from './hash.ts';
 import { domainName, label } from './schema/fields.ts';
 import { allKinds } from './schema/kinds.ts';
-import type { Match } from './schema/rate-limit-policy.ts';
+import type { LabelSelector } from './schema/label-selector.ts';
+import type { Match } from './schema/match.ts';
 
 /** The format that this version writes, and the only one that it reads. */
 export const FORMAT = 1;
@@ -24,6 +25,13 @@ const compiledLimit = z.object({
 
 const compiledRule = z.object({
   name: label,
+  /** What the rule is called among those of its policy when it is in shadow by itself: above 0. */
+  shadowGroup: z.int(),
+  /** The part of its subjects for which it is enforced. */
+  enforcePercent: z.int(),
+  /** Whether answers may speak of its limits. */
+  isShown: z.boolean(),
+  cost: z.object({ default: z.int(), max: z.int(), header: z.string().optional() }),
   /** Rules in shadow with the same group are charged together; 0 = enforced. */
   group: z.int(),
   /** Whether a penalty in THROTTLE cuts this rule's limits. */
@@ -59,9 +67,53 @@ const policyDocument = z.object({
   domain: domainName,
   tiers: z.array(label),
   defaultTier: label.optional(),
+  labels: z.record(z.string(), z.string()),
+  exemptions: z.array(z.object({ name: label, match: z.custom<Match>() })),
   /** Each rule after those that it waits for. */
   rules: z.array(compiledRule),
   penalty: compiledPenalty.optional(),
+});
+
+/** What is one for a whole domain; what was left out is filled in. */
+const domainDocument = z.object({
+  ...header,
+  kind: z.literal('RateLimitDomain'),
+  namespace: z.string(),
+  domain: domainName,
+  sources: z.array(z.object({ type: z.enum(['ApiKey', 'Header', 'Caller', 'ClientIP']), name: z.string().optional() })),
+  onMissing: z.enum(['ClientIP', 'Deny', 'SkipRule']),
+  onInvalidKey: z.enum(['Deny', 'Anonymous']),
+  ipv6PrefixLength: z.int(),
+  ipBlock: z.object({
+    invalidKeys: z.int(),
+    withinSeconds: z.int(),
+    forSeconds: z.int(),
+    enforced: z.boolean(),
+  }),
+  partitionBy: z.enum(['consumer', 'tenant', 'clientIP']).optional(),
+  /** Namespaces whose policies and consumers may belong to the domain, besides its own. */
+  grants: z.array(z.string()),
+});
+
+/** The numbers of a limit that is not one of a rule: its counter is that of the rule's limit of that window. */
+const limitNumbers = compiledLimit.omit({ field: true });
+
+const overrideDocument = z.object({
+  ...header,
+  kind: z.literal('RateLimitOverride'),
+  namespace: z.string(),
+  name: z.string(),
+  /** `namespace/name` */
+  policy: z.string(),
+  subject: z.object({ axis: z.enum(['consumer', 'tenant', 'clientIP']), value: z.string() }),
+  rules: z.array(label).optional(),
+  action: z.enum(['Replace', 'Scale', 'Exempt', 'Block']),
+  limits: z.array(limitNumbers),
+  percent: z.int(),
+  reason: z.string().optional(),
+  /** Microseconds since 1970 by the clock of Redis. */
+  startsAtMicros: z.number(),
+  expiresAtMicros: z.number(),
 });
 
 const healthDocument = z.object({
@@ -73,10 +125,11 @@ const healthDocument = z.object({
   /** Microseconds since 1970 by the clock of Redis; absent = until edited. */
   expiresAtMicros: z.number().optional(),
   domains: z.array(z.string()).optional(),
+  policySelector: z.custom<LabelSelector>().optional(),
   tiers: z.array(z.string()).optional(),
 });
 
-const document = z.discriminatedUnion('kind', [policyDocument, healthDocument]);
+const document = z.discriminatedUnion('kind', [policyDocument, domainDocument, overrideDocument, healthDocument]);
 
 /** One object in force: which generation of it, since which revision, and where its compiled form is. */
 const manifestEntry = z.object({
@@ -96,6 +149,9 @@ export type CompiledLimit = z.output<typeof compiledLimit>;
 export type CompiledPenalty = z.output<typeof compiledPenalty>;
 export type CompiledRule = z.output<typeof compiledRule>;
 export type PolicyDocument = z.output<typeof policyDocument>;
+export type LimitNumbers = z.output<typeof limitNumbers>;
+export type DomainDocument = z.output<typeof domainDocument>;
+export type OverrideDocument = z.output<typeof overrideDocument>;
 export type HealthDocument = z.output<typeof healthDocument>;
 export type Document = z.output<typeof document>;
 export type ManifestEntry = z.output<typeof manifestEntry>;

@@ -17,9 +17,10 @@ export function joinUnambiguously(parts: readonly string[]): string {
   return joined;
 }
 
-/** The hash tag that keeps all counters of a domain in one slot. */
-export function partitionOf(domain: string): string {
-  return digest(domain).slice(0, PARTITION_LENGTH);
+/** The hash tag that keeps all counters of a domain, or of one value of its partitioning axis, in one slot. */
+export function partitionOf(domain: string, ...axisAndValue: readonly string[]): string {
+  const text = axisAndValue.length === 0 ? domain : joinUnambiguously([domain, ...axisAndValue]);
+  return digest(text).slice(0, PARTITION_LENGTH);
 }
 
 /** 128 bits that stand for a subject: names and values of axes, in order of the names. */
@@ -30,4 +31,9 @@ export function subjectOf(axesAndValues: readonly string[]): string {
 /** The field of a limit in the hash of its subject. The compiler refuses two limits with one name. */
 export function fieldOf(identity: readonly string[]): string {
   return digest(joinUnambiguously(identity)).slice(0, FIELD_LENGTH);
+}
+
+/** 0 to 100, always the same for a subject, and even over many of them. */
+export function stableShare(subject: string): number {
+  return (Buffer.from(subject.slice(-6), 'base64url').readUInt32BE(0) / 2 ** 32) * 100;
 }

@@ -1,4 +1,5 @@
-import type { HealthDocument } from './documents.ts';
+import type { HealthDocument, PolicyDocument } from './documents.ts';
+import { selects } from './schema/label-selector.ts';
 import type { HealthMode } from './schema/system-health.ts';
 
 export type EffectiveHealth = {
@@ -14,9 +15,10 @@ export function isActive(health: HealthDocument, nowMicros: number): boolean {
   return health.mode === 'DEGRADED' && (health.expiresAtMicros === undefined || nowMicros < health.expiresAtMicros);
 }
 
-/** Whether it speaks of this domain at all. */
-export function coversDomain(health: HealthDocument, domain: string): boolean {
-  return health.domains === undefined || health.domains.includes(domain);
+/** Whether it speaks of this policy at all. */
+export function covers(health: HealthDocument, policy: Pick<PolicyDocument, 'domain' | 'labels'>): boolean {
+  if (health.domains !== undefined && !health.domains.includes(policy.domain)) return false;
+  return health.policySelector === undefined || selects(health.policySelector, policy.labels);
 }
 
 /** A tier that is not known is covered only by an object that names no tiers. */
@@ -24,7 +26,7 @@ function coversTier(health: HealthDocument, tier: string | undefined): boolean {
   return health.tiers === undefined || (tier !== undefined && health.tiers.includes(tier));
 }
 
-/** The worst of all objects that cover a domain, for one tier: DEGRADED until the last active one ends. */
+/** The worst of all objects that cover a policy, for one tier: DEGRADED until the last active one ends. */
 export function effectiveHealth(
   covering: readonly HealthDocument[],
   tier: string | undefined,

@@ -1,6 +1,7 @@
 import { isBelow, isPlaceholder, pathMatches, segmentsOf } from './match.ts';
 import type { ValidPolicy } from './resource.ts';
-import type { PathMatcher, Rule } from './schema/rate-limit-policy.ts';
+import type { PathMatcher } from './schema/match.ts';
+import type { Rule } from './schema/rate-limit-policy.ts';
 
 type CountedRule = { readonly rule: Rule; readonly limits: number };
 

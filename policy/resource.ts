@@ -1,6 +1,8 @@
 import type { ConsumerSpec } from './schema/consumer.ts';
 import type { Problem } from './schema/fields.ts';
 import type { ResourceKind } from './schema/kinds.ts';
+import type { RateLimitDomainSpec } from './schema/rate-limit-domain.ts';
+import type { RateLimitOverrideSpec } from './schema/rate-limit-override.ts';
 import type { RateLimitPolicySpec } from './schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from './schema/system-health.ts';
 
@@ -14,6 +16,7 @@ export type Metadata = {
   readonly generation: number;
   /** RFC 3339; older objects win conflicts. */
   readonly creationTimestamp: string;
+  readonly labels?: Readonly<Record<string, string>>;
 };
 
 /** An object as a source delivers it: nothing is known of its spec yet. */
@@ -28,9 +31,11 @@ export type RawResource = {
 type Valid<K extends ResourceKind, S> = { readonly kind: K; readonly metadata: Metadata; readonly spec: S };
 
 export type ValidPolicy = Valid<'RateLimitPolicy', RateLimitPolicySpec>;
+export type ValidDomain = Valid<'RateLimitDomain', RateLimitDomainSpec>;
+export type ValidOverride = Valid<'RateLimitOverride', RateLimitOverrideSpec>;
 export type ValidHealth = Valid<'SystemHealth', SystemHealthSpec>;
 export type ValidConsumer = Valid<'Consumer', ConsumerSpec>;
-export type ValidResource = ValidPolicy | ValidHealth | ValidConsumer;
+export type ValidResource = ValidPolicy | ValidDomain | ValidOverride | ValidHealth | ValidConsumer;
 
 /** `kind/namespace/name`: one text per object, in every map and manifest. */
 export function idOf(resource: { kind: ResourceKind; metadata: { namespace: string; name: string } }): string {

@@ -1,38 +1,43 @@
-import type { CompiledLimit, CompiledPenalty, CompiledRule } from './documents.ts';
-import { subjectOf } from './hash.ts';
-import { effectiveHealth } from './health.ts';
-import { matches, type RequestFacts } from './match.ts';
+import type { CompiledLimit, CompiledPenalty, LimitNumbers, OverrideDocument } from './documents.ts';
+import { type EffectiveLimit, effectiveLimit } from './effective-limits.ts';
+import { stableShare, subjectOf } from './hash.ts';
+import { type EffectiveHealth, effectiveHealth } from './health.ts';
+import { matches, type MatchResult, type RequestFacts } from './match.ts';
+import { activeOverrides, overrideFor } from './override.ts';
+import type { OverrideAction } from './schema/rate-limit-override.ts';
 import type { Algorithm, FailurePolicy } from './schema/rate-limit-policy.ts';
 import type { HealthMode } from './schema/system-health.ts';
-import type { DomainIndex, IndexedPolicy } from './snapshot.ts';
+import type { DomainIndex, IndexedExemption, IndexedPolicy, IndexedRule } from './snapshot.ts';
+import { axisValues, subjectText } from './subject.ts';
 
 /** Everything about a request that rules may match or count by. */
 export type RequestContext = RequestFacts & {
-  /** With its source: `key:acme`, `caller:user:123`, `ip:203.0.113.9`. */
-  readonly consumer?: string | undefined;
-  readonly tenant?: string | undefined;
-  /** Canonical; an IPv6 address stands for its /64. */
+  /** As the domain counts it: an IPv6 address stands for its network. */
   readonly clientIP?: string | undefined;
   readonly tier?: string | undefined;
   readonly descriptors?: ReadonlyMap<string, string> | undefined;
-  readonly attributes?: ReadonlyMap<string, string> | undefined;
+  /** What a trusted caller says that the request takes. */
+  readonly cost?: number | undefined;
+  /** Whether a header may say what the request takes. */
+  readonly hasTrustedHeaders?: boolean | undefined;
+  /** Limits that were agreed with the consumer. */
+  readonly negotiated?: readonly NegotiatedLimits[] | undefined;
+};
+
+export type NegotiatedLimits = {
+  /** `namespace/name` */
+  readonly policy: string;
+  readonly rule: string;
+  readonly limits: readonly LimitNumbers[];
 };
 
 /** One limit that applies to a request, with the numbers that hold for it now. */
-export type SelectedLimit = {
+export type SelectedLimit = EffectiveLimit & {
   readonly policy: string;
   readonly rule: string;
   readonly algorithm: Algorithm;
   readonly subject: string;
   readonly field: string;
-  readonly windowSeconds: number;
-  /** Most requests at once, now. */
-  readonly capacity: number;
-  /** Requests per window, now. */
-  readonly refill: number;
-  /** Capacity and refill while NORMAL. */
-  readonly normalCapacity: number;
-  readonly normalRefill: number;
   readonly tier: string | undefined;
   readonly mode: HealthMode;
   /** When the mode ends (microseconds, Redis' clock), if that is known. */
@@ -52,6 +57,10 @@ export type SelectedRule = {
   readonly penalty: number | undefined;
   /** Whether that penalty, in THROTTLE, cuts its limits. */
   readonly throttled: boolean;
+  /** What the request takes from each of its limits. */
+  readonly cost: number;
+  /** Whether answers may speak of its limits. */
+  readonly isShown: boolean;
   /** What it says while Redis cannot decide. */
   readonly failurePolicy: FailurePolicy;
   /** It runs if one of these holds, or if there are none. Indexes are of rules before it. */
@@ -68,79 +77,162 @@ export type SelectedPenalty = {
   readonly penalty: CompiledPenalty;
 };
 
+/** An override that changes what becomes of a request. */
+export type AppliedOverride = {
+  readonly policy: string;
+  readonly rule: string;
+  readonly override: string;
+  readonly action: OverrideAction;
+  readonly reason: string | undefined;
+  readonly expiresAtMicros: number;
+};
+
 export type Selection = {
   readonly rules: readonly SelectedRule[];
   readonly penalties: readonly SelectedPenalty[];
   /** Rules (and penalties) that could not be judged, because the request lacks what they match or count by. */
   readonly missing: readonly { readonly policy: string; readonly rule: string; readonly input: string }[];
+  /** Policies that leave the request alone. */
+  readonly exemptions: readonly { readonly policy: string; readonly exemption: string }[];
+  readonly overrides: readonly AppliedOverride[];
+  /** Of the overrides that block it, the one that does so for longest. */
+  readonly blockedBy: AppliedOverride | undefined;
 };
+
+/** Why a rule is or is not among those selected; for explanations. */
+export type RuleNote =
+  | { readonly kind: 'applies' }
+  | { readonly kind: 'not-matched'; readonly by: string }
+  | { readonly kind: 'input-missing'; readonly input: string }
+  | { readonly kind: 'exempt'; readonly exemption: string }
+  | { readonly kind: 'overridden'; readonly override: string; readonly action: 'Exempt' | 'Block' }
+  | { readonly kind: 'no-limits'; readonly tier: string | undefined }
+  | { readonly kind: 'cannot-run' };
+
+/** Is told about every rule of the domain, in order. */
+export type SelectionTrace = (policy: IndexedPolicy, rule: IndexedRule, note: RuleNote) => void;
 
 /** What is known of the request and of the selection while it is made. */
 type Selecting = {
-  readonly domain: DomainIndex;
   readonly context: RequestContext;
   readonly nowMicros: number;
+  readonly trace: SelectionTrace | undefined;
   readonly rules: SelectedRule[];
   readonly penalties: SelectedPenalty[];
   readonly missing: { policy: string; rule: string; input: string }[];
+  readonly exemptions: { policy: string; exemption: string }[];
+  readonly overrides: AppliedOverride[];
   /** Where each rule of the policy in hand stands in `rules`. */
   readonly positions: Map<string, number>;
+  blockedBy: AppliedOverride | undefined;
 };
 
-const MAX_TEXT_BYTES = 256;
-
-/** What stands at the end of a text that was cut. */
-const CUT = '...';
+/** One policy, as it is for one request. */
+type PolicyInHand = {
+  readonly policy: IndexedPolicy;
+  readonly index: number;
+  readonly tier: string | undefined;
+  readonly health: EffectiveHealth;
+  readonly overrides: readonly OverrideDocument[];
+};
 
 /** Groups of different policies are different groups. */
 const GROUPS_PER_POLICY = 1_000;
 
 /** The rules that apply to a request, each after those that it waits for. Time is that of Redis, in microseconds. */
-export function selectRules(domain: DomainIndex, context: RequestContext, nowMicros: number): Selection {
+export function selectRules(
+  domain: DomainIndex,
+  context: RequestContext,
+  nowMicros: number,
+  trace?: SelectionTrace,
+): Selection {
   const selecting: Selecting = {
-    domain,
     context,
     nowMicros,
+    trace,
     rules: [],
     penalties: [],
     missing: [],
+    exemptions: [],
+    overrides: [],
     positions: new Map(),
+    blockedBy: undefined,
   };
   for (const [index, policy] of domain.policies.entries()) selectOfPolicy(selecting, policy, index);
-  const { rules, penalties, missing } = selecting;
-  return { rules, penalties, missing };
+  const { rules, penalties, missing, exemptions, overrides, blockedBy } = selecting;
+  return { rules, penalties, missing, exemptions, overrides, blockedBy };
 }
 
-function selectOfPolicy(selecting: Selecting, policy: IndexedPolicy, policyIndex: number): void {
-  selecting.positions.clear();
-  const first = selecting.rules.length;
-  for (const rule of policy.rules) selectRule(selecting, policy, rule, policyIndex);
-  const hasEnforced = selecting.rules.slice(first).some((rule) => rule.group === 0);
-  if (policy.penalty === undefined || !hasEnforced) return;
-  const penalty = selectPenalty(selecting, policy, policy.penalty);
-  if (penalty === undefined) return;
-  const index = selecting.penalties.push(penalty) - 1;
-  for (let i = first; i < selecting.rules.length; i += 1) {
-    const rule = selecting.rules[i];
-    if (rule !== undefined && rule.group === 0) selecting.rules[i] = { ...rule, penalty: index };
-  }
+/** Whether every policy of the domain leaves the request alone, whoever sends it. */
+export function isExemptForEveryone(domain: DomainIndex, facts: RequestFacts): boolean {
+  if (!domain.hasAnonymousExemptions) return false;
+  return domain.policies.every((policy) =>
+    policy.exemptions.some((one) => !one.needsIdentity && matches(one.matcher, facts).kind === 'matched'),
+  );
 }
 
-function selectRule(selecting: Selecting, policy: IndexedPolicy, rule: CompiledRule, policyIndex: number): void {
-  const { context, missing, positions, rules } = selecting;
-  const matched = matches(rule.match, context);
-  if (matched.kind === 'not-matched') return;
-  const parts =
-    matched.kind === 'matched' ? axisValues(rule.countBy, context, matched.route) : { missing: matched.input };
-  if ('missing' in parts) {
-    missing.push({ policy: policy.id, rule: rule.name, input: parts.missing });
+function selectOfPolicy(selecting: Selecting, policy: IndexedPolicy, index: number): void {
+  const { context, nowMicros, rules, trace } = selecting;
+  const tier = tierFor(policy, context.tier);
+  const exemption = exemptionOf(policy, context, tier);
+  if (exemption !== undefined) {
+    selecting.exemptions.push({ policy: policy.id, exemption: exemption.name });
+    if (trace) for (const rule of policy.rules) trace(policy, rule, { kind: 'exempt', exemption: exemption.name });
     return;
   }
-  const group = rule.group === 0 ? 0 : policyIndex * GROUPS_PER_POLICY + rule.group;
+  const inHand: PolicyInHand = {
+    policy,
+    index,
+    tier,
+    health: effectiveHealth(policy.healths, tier, nowMicros),
+    overrides: activeOverrides(policy.overrides, context, nowMicros),
+  };
+  selecting.positions.clear();
+  const first = rules.length;
+  for (const rule of policy.rules) {
+    const note = selectRule(selecting, inHand, rule);
+    if (trace) trace(policy, rule, note);
+  }
+  if (policy.penalty !== undefined) governBy(selecting, policy, policy.penalty, first);
+}
+
+/** A penalty governs the enforced rules of its policy, where there are any. */
+function governBy(selecting: Selecting, policy: IndexedPolicy, penalty: CompiledPenalty, first: number): void {
+  const { rules } = selecting;
+  if (!rules.slice(first).some((rule) => rule.group === 0)) return;
+  const selected = selectPenalty(selecting, policy, penalty);
+  if (selected === undefined) return;
+  const index = selecting.penalties.push(selected) - 1;
+  for (let i = first; i < rules.length; i += 1) {
+    const rule = rules[i];
+    if (rule !== undefined && rule.group === 0) rules[i] = { ...rule, penalty: index };
+  }
+}
+
+const APPLIES: RuleNote = { kind: 'applies' };
+const CANNOT_RUN: RuleNote = { kind: 'cannot-run' };
+
+function selectRule(selecting: Selecting, inHand: PolicyInHand, rule: IndexedRule): RuleNote {
+  const { context, positions, rules } = selecting;
+  const { policy, tier } = inHand;
+  const matched = matches(rule.matcher, context, tier);
+  if (matched.kind === 'not-matched') return matched;
+  const parts = partsOf(rule, context, matched);
+  if ('missing' in parts) {
+    selecting.missing.push({ policy: policy.id, rule: rule.name, input: parts.missing });
+    return { kind: 'input-missing', input: parts.missing };
+  }
+  const override = overrideFor(inHand.overrides, rule.name);
+  const subject = subjectOf(parts);
+  const group = groupOf(inHand, rule, subject);
+  if (override !== undefined && group === 0) {
+    const note = applyOverride(selecting, policy, rule, override);
+    if (note !== undefined) return note;
+  }
   const after = conditionsOf(selecting, rule, group);
-  if (after === 'never') return;
-  const limits = limitsFor(selecting, policy, rule, subjectOf(parts));
-  if (limits.length === 0) return;
+  if (after === 'never') return CANNOT_RUN;
+  const limits = limitsFor(context, inHand, rule, { subject, override });
+  if (limits.length === 0) return { kind: 'no-limits', tier };
   positions.set(rule.name, rules.length);
   rules.push({
     policy: policy.id,
@@ -148,10 +240,65 @@ function selectRule(selecting: Selecting, policy: IndexedPolicy, rule: CompiledR
     group,
     penalty: undefined,
     throttled: rule.throttled,
+    cost: costOf(rule, context),
+    isShown: rule.isShown,
     failurePolicy: rule.failurePolicy,
     after,
     limits,
   });
+  return APPLIES;
+}
+
+function partsOf(
+  rule: IndexedRule,
+  context: RequestContext,
+  matched: Exclude<MatchResult, { kind: 'not-matched' }>,
+): readonly string[] | { readonly missing: string } {
+  return matched.kind === 'matched' ? axisValues(rule.countBy, context, matched.route) : { missing: matched.input };
+}
+
+/** In shadow by itself, or because this subject is not among those for which it is enforced yet. */
+function groupOf({ index }: PolicyInHand, rule: IndexedRule, subject: string): number {
+  if (rule.group !== 0) return index * GROUPS_PER_POLICY + rule.group;
+  if (rule.enforcePercent === 100 || stableShare(subject) < rule.enforcePercent) return 0;
+  return index * GROUPS_PER_POLICY + rule.shadowGroup;
+}
+
+/** Notes what an override does; returns why the rule is not selected, if so. */
+function applyOverride(
+  selecting: Selecting,
+  policy: IndexedPolicy,
+  rule: IndexedRule,
+  override: OverrideDocument,
+): RuleNote | undefined {
+  const { name, action, reason, expiresAtMicros } = override;
+  const applied = { policy: policy.id, rule: rule.name, override: name, action, reason, expiresAtMicros };
+  selecting.overrides.push(applied);
+  if (action === 'Block' && expiresAtMicros > (selecting.blockedBy?.expiresAtMicros ?? 0))
+    selecting.blockedBy = applied;
+  return action === 'Block' || action === 'Exempt' ? { kind: 'overridden', override: name, action } : undefined;
+}
+
+function tierFor(policy: IndexedPolicy, asked: string | undefined): string | undefined {
+  return asked !== undefined && policy.tiers.has(asked) ? asked : (policy.defaultTier ?? asked);
+}
+
+function exemptionOf(
+  policy: IndexedPolicy,
+  context: RequestContext,
+  tier: string | undefined,
+): IndexedExemption | undefined {
+  for (const exemption of policy.exemptions) {
+    if (matches(exemption.matcher, context, tier).kind === 'matched') return exemption;
+  }
+  return undefined;
+}
+
+/** What a request takes: a trusted header or a trusted caller may say more than is usual, up to a bound. */
+function costOf({ cost }: IndexedRule, context: RequestContext): number {
+  const asked = cost.header !== undefined && context.hasTrustedHeaders ? context.headers?.get(cost.header) : undefined;
+  const said = asked !== undefined && /^[0-9]{1,15}$/.test(asked) ? Number(asked) : context.cost;
+  return said === undefined ? cost.default : Math.min(Math.max(said, cost.default), cost.max);
 }
 
 /**
@@ -160,7 +307,7 @@ function selectRule(selecting: Selecting, policy: IndexedPolicy, rule: CompiledR
  */
 function conditionsOf(
   { positions, rules }: Selecting,
-  rule: CompiledRule,
+  rule: IndexedRule,
   group: number,
 ): SelectedRule['after'] | 'never' {
   if (rule.after.length === 0) return [];
@@ -187,105 +334,34 @@ function selectPenalty(
     selecting.missing.push({ policy: policy.id, rule: '(penalty)', input: parts.missing });
     return undefined;
   }
-  return { policy: policy.id, subject: subjectOf([policy.id, ...parts]), text: textOf(parts), penalty };
-}
-
-/** `consumer=key:acme`, cut between two characters to what the hash may hold. */
-function textOf(parts: readonly string[]): string {
-  const pairs: string[] = [];
-  for (let i = 0; i < parts.length; i += 2) pairs.push(`${parts[i]}=${parts[i + 1]}`);
-  const text = pairs.join(' ').toWellFormed();
-  // No character takes more than three bytes for each of its UTF-16 units.
-  if (text.length * 3 <= MAX_TEXT_BYTES) return text;
-  const bytes = Buffer.from(text);
-  if (bytes.length <= MAX_TEXT_BYTES) return text;
-  let end = MAX_TEXT_BYTES - CUT.length;
-  while (isInsideCharacter(bytes[end])) end -= 1;
-  return `${bytes.toString('utf8', 0, end)}${CUT}`;
-}
-
-/** Whether a byte of UTF-8 continues a character. */
-function isInsideCharacter(byte: number | undefined): boolean {
-  return byte !== undefined && byte >= 0x80 && byte < 0xc0;
+  return { policy: policy.id, subject: subjectOf([policy.id, ...parts]), text: subjectText(policy.id, parts), penalty };
 }
 
 function limitsFor(
-  { domain, context, nowMicros }: Selecting,
-  policy: IndexedPolicy,
-  rule: CompiledRule,
-  subject: string,
+  { negotiated }: RequestContext,
+  { policy, tier, health }: PolicyInHand,
+  rule: IndexedRule,
+  { subject, override }: { readonly subject: string; readonly override: OverrideDocument | undefined },
 ): SelectedLimit[] {
-  const asked = context.tier;
-  const tier = asked !== undefined && policy.tiers.has(asked) ? asked : (policy.defaultTier ?? asked);
-  const compiled = limitsOf(rule.limits, tier);
-  if (compiled.length === 0) return [];
-  const health = effectiveHealth(domain.healths, tier, nowMicros);
-  const isDegraded = health.mode === 'DEGRADED';
-  return compiled.map((limit) => ({
+  const own = limitsOf(rule.limits, tier);
+  // A rule that has nothing for this tier does not apply: no agreement and no override makes it.
+  if (own.length === 0) return [];
+  const agreed = negotiated?.find((one) => one.rule === rule.name && one.policy === policy.id)?.limits;
+  const limits: readonly LimitNumbers[] = override?.action === 'Replace' ? override.limits : (agreed ?? own);
+  return limits.map((limit) => ({
+    ...effectiveLimit(limit, rule.algorithm, health, override),
     policy: policy.id,
     rule: rule.name,
     algorithm: rule.algorithm,
     subject,
-    field: limit.field,
-    windowSeconds: limit.windowSeconds,
-    capacity: isDegraded ? limit.degraded : limit.capacity,
-    refill: isDegraded ? limit.degraded : limit.requests,
-    normalCapacity: limit.capacity,
-    normalRefill: limit.requests,
+    field: rule.fieldFor(limit.windowSeconds),
     tier,
     mode: health.mode,
     modeUntilMicros: health.untilMicros,
   }));
 }
 
-function limitsOf(limits: CompiledRule['limits'], tier: string | undefined): readonly CompiledLimit[] {
+function limitsOf(limits: IndexedRule['limits'], tier: string | undefined): readonly CompiledLimit[] {
   if (Array.isArray(limits)) return limits;
   return tier !== undefined && Object.hasOwn(limits, tier) ? (limits[tier] ?? []) : [];
-}
-
-/** Names and values of axes, in order of the names. */
-function axisValues(
-  axes: readonly string[],
-  context: RequestContext,
-  route: string | undefined,
-): readonly string[] | { readonly missing: string } {
-  const parts: string[] = [];
-  for (const axis of axes) {
-    const value = axisValue(axis, context, route);
-    if (value === undefined) return { missing: axis };
-    parts.push(axis, value);
-  }
-  return parts;
-}
-
-function axisValue(axis: string, context: RequestContext, route: string | undefined): string | undefined {
-  switch (axis) {
-    case 'consumer':
-      return context.consumer;
-    case 'tenant':
-      return context.tenant;
-    case 'clientIP':
-      return context.clientIP;
-    case 'route':
-      return route;
-    case 'method':
-      return context.method;
-    case 'global':
-      return '';
-    default:
-      return keyedAxisValue(axis, context);
-  }
-}
-
-function keyedAxisValue(axis: string, context: RequestContext): string | undefined {
-  const colon = axis.indexOf(':');
-  const key = axis.slice(colon + 1);
-  switch (axis.slice(0, colon)) {
-    case 'header':
-      return context.headers?.get(key);
-    case 'descriptor':
-      return context.descriptors?.get(key);
-    default:
-      return context.attributes?.get(key);
-  }
 }

@@ -1,6 +1,18 @@
-import type { CompiledPenalty, CompiledRule, Document, HealthDocument, PolicyDocument } from './documents.ts';
+import { counterField, defaultDomain } from './compile.ts';
+import type {
+  CompiledPenalty,
+  CompiledRule,
+  Document,
+  DomainDocument,
+  HealthDocument,
+  OverrideDocument,
+  PolicyDocument,
+} from './documents.ts';
 import { partitionOf } from './hash.ts';
-import { coversDomain } from './health.ts';
+import { covers } from './health.ts';
+import { type Matcher, needsIdentity, prepare } from './match.ts';
+import { indexOverrides, type OverrideIndex } from './override.ts';
+import { ownsDomain } from './resource.ts';
 
 /** Which configuration: revisions order publishes inside one incarnation of Redis' data. */
 export type ConfigurationIdentity = {
@@ -17,24 +29,38 @@ export function isNewer(offered: ConfigurationIdentity, held: ConfigurationIdent
   return offered.epoch > held.epoch || (offered.epoch === held.epoch && offered.revision > held.revision);
 }
 
+export type IndexedRule = Omit<CompiledRule, 'match'> & {
+  readonly matcher: Matcher | undefined;
+  /** The field of the counter by window. */
+  readonly fieldFor: (windowSeconds: number) => string;
+};
+
+export type IndexedExemption = { readonly name: string; readonly matcher: Matcher; readonly needsIdentity: boolean };
+
 export type IndexedPolicy = {
   /** `namespace/name` */
   readonly id: string;
   readonly tiers: ReadonlySet<string>;
   readonly defaultTier: string | undefined;
+  readonly exemptions: readonly IndexedExemption[];
   /** Each rule after those that it waits for. */
-  readonly rules: readonly CompiledRule[];
+  readonly rules: readonly IndexedRule[];
   readonly penalty: CompiledPenalty | undefined;
+  /** The health objects that may ever cover this policy. */
+  readonly healths: readonly HealthDocument[];
+  readonly overrides: OverrideIndex;
 };
 
 export type DomainIndex = {
   readonly domain: string;
+  /** Of all counters, unless `settings` partition the domain. */
   readonly partition: string;
+  readonly settings: DomainDocument;
   /** Every tier that some policy of the domain knows. */
   readonly tiers: ReadonlySet<string>;
   readonly policies: readonly IndexedPolicy[];
-  /** The health objects that may ever cover this domain. */
-  readonly healths: readonly HealthDocument[];
+  /** Whether some requests may pass before it is known who calls. */
+  readonly hasAnonymousExemptions: boolean;
 };
 
 /** What a limiter decides by: one published configuration, indexed, immutable, swapped whole. */
@@ -45,44 +71,91 @@ export type Snapshot = {
 
 export function buildSnapshot(identity: ConfigurationIdentity, documents: Iterable<Document>): Snapshot {
   const policies = new Map<string, PolicyDocument[]>();
-  const healths: HealthDocument[] = [];
+  const settings = new Map<string, DomainDocument>();
+  const related: Related = { healths: [], overrides: new Map() };
   for (const document of documents) {
-    if (document.kind === 'SystemHealth') {
-      healths.push(document);
-      continue;
+    switch (document.kind) {
+      case 'RateLimitPolicy':
+        add(policies, document.domain, document);
+        break;
+      case 'RateLimitDomain':
+        settings.set(document.domain, document);
+        break;
+      case 'RateLimitOverride':
+        add(related.overrides, document.policy, document);
+        break;
+      case 'SystemHealth':
+        related.healths.push(document);
+        break;
     }
-    const sameDomain = policies.get(document.domain);
-    if (sameDomain === undefined) policies.set(document.domain, [document]);
-    else sameDomain.push(document);
   }
   const domains = new Map<string, DomainIndex>();
-  for (const [domain, members] of policies) domains.set(domain, indexDomain(domain, members, healths));
+  for (const [domain, members] of policies) {
+    domains.set(domain, indexDomain(settings.get(domain) ?? defaultDomain(domain), members, related));
+  }
   return { identity, domains };
 }
 
-function indexDomain(
-  domain: string,
-  policies: readonly PolicyDocument[],
-  healths: readonly HealthDocument[],
-): DomainIndex {
-  const ordered = policies.toSorted((one, other) => (idOf(one) < idOf(other) ? -1 : 1));
+/** Whether keys and policies of a namespace are known in a domain. */
+export function admitsNamespace(settings: DomainDocument, namespace: string): boolean {
+  return ownsDomain(namespace, settings.domain) || settings.grants.includes(namespace);
+}
+
+type Related = {
+  readonly healths: HealthDocument[];
+  readonly overrides: Map<string, OverrideDocument[]>;
+};
+
+function add<T>(lists: Map<string, T[]>, key: string, item: T): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [item]);
+  else list.push(item);
+}
+
+function indexDomain(settings: DomainDocument, documents: readonly PolicyDocument[], related: Related): DomainIndex {
+  const ordered = documents.toSorted((one, other) => (idOf(one) < idOf(other) ? -1 : 1));
+  const policies = ordered.map((document) => indexPolicy(document, settings, related));
   return {
-    domain,
-    partition: partitionOf(domain),
+    domain: settings.domain,
+    partition: partitionOf(settings.domain),
+    settings,
     tiers: new Set(ordered.flatMap((policy) => policy.tiers)),
-    policies: ordered.map(indexPolicy),
-    healths: healths.filter((health) => coversDomain(health, domain)),
+    policies,
+    hasAnonymousExemptions: policies.some(({ exemptions }) => exemptions.some((one) => !one.needsIdentity)),
   };
 }
 
-function indexPolicy(document: PolicyDocument): IndexedPolicy {
+function indexPolicy(document: PolicyDocument, settings: DomainDocument, related: Related): IndexedPolicy {
+  const id = idOf(document);
   return {
-    id: idOf(document),
+    id,
     tiers: new Set(document.tiers),
     defaultTier: document.defaultTier,
-    rules: document.rules,
+    exemptions: document.exemptions.map(({ name, match }) => {
+      const matcher = prepare(match);
+      return { name, matcher, needsIdentity: needsIdentity(matcher) };
+    }),
+    rules: document.rules.map((rule) => indexRule(id, rule)),
     penalty: document.penalty,
+    healths: related.healths.filter((health) => covers(health, document)),
+    overrides: indexOverrides(related.overrides.get(id) ?? [], settings.ipv6PrefixLength),
   };
+}
+
+function indexRule(policy: string, { match, ...rule }: CompiledRule): IndexedRule {
+  const fields = new Map<number, string>();
+  for (const limit of Array.isArray(rule.limits) ? rule.limits : Object.values(rule.limits).flat()) {
+    fields.set(limit.windowSeconds, limit.field);
+  }
+  // Overrides and negotiated limits may bring windows of their own: at most one for each second of a day.
+  const fieldFor = (windowSeconds: number): string => {
+    const known = fields.get(windowSeconds);
+    if (known !== undefined) return known;
+    const field = counterField(policy, rule, windowSeconds);
+    fields.set(windowSeconds, field);
+    return field;
+  };
+  return { ...rule, matcher: match === undefined ? undefined : prepare(match), fieldFor };
 }
 
 function idOf(document: PolicyDocument): string {

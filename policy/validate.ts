@@ -1,25 +1,21 @@
 import type { z } from 'zod';
-import { templateProblem } from './match.ts';
+import { IPV6_PREFIX_LENGTH } from './ip.ts';
+import { overriddenClient } from './override.ts';
+import { policyProblems } from './policy-problems.ts';
 import { problemsOf } from './problems.ts';
-import { normalisePath } from './path.ts';
-import { orderProblems } from './rule-order.ts';
 import {
-  domainOf,
   ownsDomain,
   type Problem,
   type RawResource,
-  type ValidPolicy,
+  type ValidDomain,
+  type ValidOverride,
   type ValidResource,
 } from './resource.ts';
 import { consumerSpec } from './schema/consumer.ts';
-import {
-  MAX_LIMITS_PER_REQUEST,
-  type PathMatcher,
-  rateLimitPolicySpec,
-  type Rule,
-} from './schema/rate-limit-policy.ts';
+import { rateLimitDomainSpec } from './schema/rate-limit-domain.ts';
+import { rateLimitOverrideSpec } from './schema/rate-limit-override.ts';
+import { rateLimitPolicySpec } from './schema/rate-limit-policy.ts';
 import { systemHealthSpec } from './schema/system-health.ts';
-import { mostLimitsPerRequest } from './limit-bound.ts';
 
 export type Validation =
   | { readonly ok: true; readonly resource: ValidResource }
@@ -34,6 +30,16 @@ export function validate(raw: RawResource): Validation {
   switch (raw.kind) {
     case 'RateLimitPolicy': {
       const parsed = rateLimitPolicySpec.safeParse(spec);
+      if (!parsed.success) return refuse(spec, parsed.error);
+      return accept({ kind: raw.kind, metadata: raw.metadata, spec: parsed.data });
+    }
+    case 'RateLimitDomain': {
+      const parsed = rateLimitDomainSpec.safeParse(spec);
+      if (!parsed.success) return refuse(spec, parsed.error);
+      return accept({ kind: raw.kind, metadata: raw.metadata, spec: parsed.data });
+    }
+    case 'RateLimitOverride': {
+      const parsed = rateLimitOverrideSpec.safeParse(spec);
       if (!parsed.success) return refuse(spec, parsed.error);
       return accept({ kind: raw.kind, metadata: raw.metadata, spec: parsed.data });
     }
@@ -59,71 +65,37 @@ function withoutNulls(value: unknown): unknown {
 }
 
 function accept(resource: ValidResource): Validation {
-  const problems = resource.kind === 'RateLimitPolicy' ? policyProblems(resource) : [];
+  const problems = problemsBeyondSchema(resource);
   return problems.length === 0 ? { ok: true, resource } : { ok: false, problems };
 }
 
-function policyProblems(policy: ValidPolicy): Problem[] {
-  const problems: Problem[] = [];
-  const { namespace } = policy.metadata;
-  const domain = domainOf(policy);
-  if (!ownsDomain(namespace, domain)) {
-    problems.push({
-      path: 'spec.domain',
-      reason: 'DomainNotOwned',
-      message: `"${domain}" is not a domain of namespace "${namespace}": it must be "${namespace}" or begin with "${namespace}."`,
-    });
+function problemsBeyondSchema(resource: ValidResource): Problem[] {
+  switch (resource.kind) {
+    case 'RateLimitPolicy':
+      return policyProblems(resource);
+    case 'RateLimitDomain':
+      return domainProblems(resource);
+    case 'RateLimitOverride':
+      return overrideProblems(resource);
+    case 'SystemHealth':
+    case 'Consumer':
+      return [];
   }
-  problems.push(...policy.spec.rules.flatMap(ruleProblems));
-  if (policy.spec.penalty?.countBy.includes('route') === true) {
-    problems.push({
-      path: 'spec.penalty.countBy',
-      reason: 'RouteWithoutPaths',
-      message: 'a penalty is for all rules of the policy, which share no route: nobody would ever be punished',
-    });
-  }
-  problems.push(...orderProblems(policy.spec.rules));
-  const most = mostLimitsPerRequest([policy]);
-  if (most > MAX_LIMITS_PER_REQUEST) {
-    problems.push({
-      path: 'spec.rules',
-      reason: 'TooManyLimits',
-      message: `one request could be subject to ${most} limits; at most ${MAX_LIMITS_PER_REQUEST} are allowed`,
-    });
-  }
-  return problems;
 }
 
-function ruleProblems(rule: Rule, ruleIndex: number): Problem[] {
-  const problems: Problem[] = [];
-  if (rule.countBy.includes('route') && rule.match?.paths === undefined) {
-    problems.push({
-      path: `spec.rules[${ruleIndex}].countBy`,
-      reason: 'RouteWithoutPaths',
-      message: 'route is the path of match.paths that matched: without any, the rule never applies',
-    });
-  }
-  rule.match?.paths?.forEach((matcher, pathIndex) => {
-    const problem = pathProblem(matcher);
-    if (problem !== undefined) {
-      problems.push({ path: `spec.rules[${ruleIndex}].match.paths[${pathIndex}].value`, ...problem });
-    }
-  });
-  return problems;
+/** A domain belongs to the namespace whose name it begins with. */
+function domainProblems({ metadata }: ValidDomain): Problem[] {
+  const { namespace, name } = metadata;
+  if (ownsDomain(namespace, name)) return [];
+  const message = `"${name}" is not a domain of namespace "${namespace}": it must be "${namespace}" or begin with "${namespace}."`;
+  return [{ path: 'metadata.name', reason: 'DomainNotOwned', message }];
 }
 
-function pathProblem(matcher: PathMatcher): Omit<Problem, 'path'> | undefined {
-  if (matcher.type === 'Template') {
-    const problem = templateProblem(matcher.value);
-    return problem === undefined ? undefined : { reason: 'BadTemplate', message: `"${matcher.value}": ${problem}` };
-  }
-  const normal = normalisePath(matcher.value);
-  if (normal === matcher.value) return undefined;
-  const advice = normal === undefined ? 'it is not a valid path' : `write "${normal}"`;
-  return {
-    reason: 'PathNotNormal',
-    message: `"${matcher.value}" can never match, as paths are normalised first: ${advice}`,
-  };
+function overrideProblems({ spec }: ValidOverride): Problem[] {
+  const { clientIP } = spec.subject;
+  if (clientIP === undefined || overriddenClient(clientIP, IPV6_PREFIX_LENGTH) !== undefined) return [];
+  const message = `"${clientIP}" is not an address: write an IPv4 or IPv6 address`;
+  return [{ path: 'spec.subject.clientIP', reason: 'InvalidAddress', message }];
 }
 
 function refuse(spec: unknown, error: z.ZodError): Validation {

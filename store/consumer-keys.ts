@@ -14,6 +14,19 @@ const recordSchema = z.object({
   /** Of that object. */
   generation: z.int(),
   tier: z.string().optional(),
+  tenant: z.string().optional(),
+  /** Its keys are as unknown ones. */
+  isDisabled: z.literal(true).optional(),
+  /** What was agreed with this consumer, by policy (`namespace/name`) and rule. */
+  limits: z
+    .array(
+      z.object({
+        policy: z.string(),
+        rule: z.string(),
+        limits: z.array(z.object({ windowSeconds: z.int(), requests: z.int(), capacity: z.int(), degraded: z.int() })),
+      }),
+    )
+    .optional(),
 });
 
 /** What a limiter needs to know of the owner of an API key. */

@@ -7,8 +7,6 @@ import { integerOf } from './reply.ts';
 export type DecideRequest = {
   readonly partition: string;
   readonly selection: Pick<Selection, 'rules' | 'penalties'>;
-  /** What the request takes from each limit; a safe integer >= 1. */
-  readonly cost: number;
   /** The same answer, and nothing is charged or punished. */
   readonly isPeek?: boolean;
 };
@@ -32,11 +30,11 @@ export class DecideArguments {
     for (const request of requests) this.#addRequest(request);
   }
 
-  #addRequest({ partition, selection, cost, isPeek }: DecideRequest): void {
+  #addRequest({ partition, selection, isPeek }: DecideRequest): void {
     this.args.push(isPeek === true ? 0 : 1, selection.penalties.length);
     for (const penalty of selection.penalties) this.#addPenalty(partition, penalty);
     this.args.push(selection.rules.length);
-    for (const rule of selection.rules) this.#addRule(partition, rule, cost);
+    for (const rule of selection.rules) this.#addRule(partition, rule);
   }
 
   #addPenalty(partition: string, { subject, text, penalty }: SelectedPenalty): void {
@@ -49,12 +47,12 @@ export class DecideArguments {
     this.args.push(block?.tempBlocks ?? 0, block?.withinSeconds ?? 0, block?.forSeconds ?? 0);
   }
 
-  #addRule(partition: string, rule: SelectedRule, cost: number): void {
+  #addRule(partition: string, rule: SelectedRule): void {
     this.args.push(
       rule.group,
       rule.penalty === undefined ? 0 : rule.penalty + 1,
       rule.throttled ? 1 : 0,
-      cost,
+      rule.cost,
       rule.after.length,
     );
     for (const condition of rule.after) this.args.push(condition.rule + 1, OUTCOME_CODES[condition.outcome]);

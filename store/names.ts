@@ -9,6 +9,8 @@ export type Names = {
   consumerKey(name: string): string;
   counters(partition: string, subject: string): string;
   penalty(partition: string, subject: string): string;
+  /** Invalid API keys of one client in one domain, by a hash of both. */
+  invalidKeys(client: string): string;
 };
 
 /** The layouts of hashes; part of their names, so that two layouts never meet in one hash. */
@@ -32,6 +34,7 @@ export function createNames(installation: string): Names {
     document: (name) => `${prefix}:{config}:doc:${name}`,
     consumerKey: (name) => `${prefix}:{keys}:key:${name}`,
     penalty: (partition, subject) => `${prefix}:${PENALTIES_LAYOUT}:{${partition}}:${subject}`,
+    invalidKeys: (client) => `${prefix}:ip1:{${client}}`,
     counters: (partition, subject) => `${prefix}:${COUNTERS_LAYOUT}:{${partition}}:${subject}`,
   };
 }

@@ -4,7 +4,7 @@ import { normalisePath } from '../../policy/path.ts';
 import { problemsOf } from '../../policy/problems.ts';
 import type { Problem } from '../../policy/resource.ts';
 import type { CheckRequest } from '../check.ts';
-import { canonicalIP } from '../client-ip.ts';
+import { parseIP } from '../../policy/ip.ts';
 
 /** Above it no body is read. */
 export const MAX_BODY_BYTES = 65_536;
@@ -33,7 +33,7 @@ export const decisionRequestSchema = z.strictObject({
   tenant: bounded(256).optional(),
   tier: bounded(63).optional(),
   ip: bounded(64)
-    .refine((value) => canonicalIP(value) !== undefined, { error: 'must be an IPv4 or IPv6 address' })
+    .refine((value) => parseIP(value) !== undefined, { error: 'must be an IPv4 or IPv6 address' })
     .optional(),
   method: z
     .string()
@@ -44,6 +44,7 @@ export const decisionRequestSchema = z.strictObject({
       error: 'must be a path that begins with "/" and has no broken escapes',
     })
     .optional(),
+  host: bounded(255).optional(),
   headers: pairs.optional(),
   attributes: pairs.optional(),
   descriptors: pairs.optional(),
@@ -82,14 +83,17 @@ export function parseDecisionRequest(body: string): ParsedRequest {
     requestId: input.request_id,
     check: {
       domain: input.domain,
-      cost: input.cost ?? 1,
+      cost: input.cost,
       isPeek: input.mode === 'peek',
-      apiKey: input.api_key ?? headers?.get('x-api-key'),
+      isTrusted: true,
+      peerIP: undefined,
+      apiKey: input.api_key,
       consumer: input.consumer,
+      tenant: input.tenant,
       tier: input.tier,
       context: {
-        tenant: input.tenant,
-        clientIP: input.ip === undefined ? undefined : canonicalIP(input.ip),
+        clientIP: input.ip,
+        host: input.host === undefined ? undefined : hostOf(input.host),
         method: input.method?.toUpperCase(),
         path: input.path === undefined ? undefined : normalisePath(input.path),
         headers,
@@ -107,14 +111,22 @@ export function parsePlainRequest(body: string, domain: string): ParsedRequest {
     requestId: undefined,
     check: {
       domain,
-      cost: 1,
+      cost: undefined,
       isPeek: false,
+      isTrusted: true,
+      peerIP: undefined,
       apiKey: undefined,
       consumer: input.identifier,
+      tenant: undefined,
       tier: input.tier,
       context: {},
     },
   };
+}
+
+/** A host as policies name it: in lower case, without a port. */
+export function hostOf(text: string): string {
+  return text.toLowerCase().replace(/:[0-9]{1,5}$/, '');
 }
 
 function parseWith<S extends z.ZodType>(schema: S, body: string): z.output<S> {

@@ -21,6 +21,7 @@ const envelope = z.object({
   metadata: z.object({
     name: z.string().regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/),
     namespace: label.optional(),
+    labels: z.record(z.string().max(317), z.string().max(63)).optional(),
   }),
   spec: z.unknown(),
 });
@@ -76,7 +77,9 @@ function toRaw(parsed: z.output<typeof envelope>): RawResource {
   const { kind, metadata, spec } = parsed;
   const namespace = isClusterScoped(kind) ? '' : (metadata.namespace ?? 'default');
   const uid = createHash('sha256').update(`${kind}/${namespace}/${metadata.name}`).digest('hex').slice(0, 32);
-  return { kind, metadata: { namespace, name: metadata.name, uid, generation: 1, creationTimestamp: '' }, spec };
+  const { name, labels } = metadata;
+  const about = { namespace, name, uid, generation: 1, creationTimestamp: '' };
+  return { kind, metadata: labels === undefined ? about : { ...about, labels }, spec };
 }
 
 const isClusterScoped = (kind: ResourceKind): boolean => resourceKinds[kind].scope === 'Cluster';

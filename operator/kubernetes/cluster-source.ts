@@ -142,10 +142,10 @@ export class ClusterSource implements ResourceSource {
 const keyOf = ({ namespace, name }: { namespace: string; name: string }): string => `${namespace}/${name}`;
 
 function toRaw(kind: ResourceKind, object: KubernetesObject): RawResource {
-  const { namespace, name, uid, generation, creationTimestamp } = object.metadata;
+  const { namespace, name, uid, generation, creationTimestamp, labels } = object.metadata;
   return {
     kind,
-    metadata: { namespace, name, uid, generation, creationTimestamp },
+    metadata: { namespace, name, uid, generation, creationTimestamp, ...(labels === undefined ? {} : { labels }) },
     spec: object.spec,
     status: object.status,
   };

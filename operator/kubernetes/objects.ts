@@ -6,6 +6,7 @@ const metadata = z.object({
   uid: z.string(),
   generation: z.int().default(1),
   creationTimestamp: z.string().default(''),
+  labels: z.record(z.string(), z.string()).optional(),
   resourceVersion: z.string(),
 });
 

@@ -13,6 +13,9 @@ export const domainName = z
   .max(253)
   .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/);
 
+/** Names of objects of Kubernetes. */
+export const objectName = domainName;
+
 /** RFC 3339 with a zone. The pattern is narrower than the API server's own check, so that both accept the same. */
 export const timestamp = withRules(
   z
@@ -38,6 +41,18 @@ export const timestamp = withRules(
 function isCalendarDate(value: string): boolean {
   const midnight = new Date(`${value.slice(0, 10)}T00:00:00Z`);
   return !Number.isNaN(midnight.getTime()) && midnight.toISOString().slice(0, 10) === value.slice(0, 10);
+}
+
+/** Whether one time lies before another, to the nanosecond. Both are valid timestamps. */
+export function isBefore(one: string, other: string): boolean {
+  const seconds = Date.parse(one.replace(FRACTION, '')) - Date.parse(other.replace(FRACTION, ''));
+  return seconds === 0 ? nanosOf(one) < nanosOf(other) : seconds < 0;
+}
+
+const FRACTION = /\.([0-9]{1,9})/;
+
+function nanosOf(time: string): number {
+  return Number((FRACTION.exec(time)?.[1] ?? '').padEnd(9, '0'));
 }
 
 /** Conditions as Kubernetes defines them; `lastTransitionTime` changes with `status` only. */
@@ -66,6 +81,18 @@ export const observedGeneration = z
   .min(-1)
   .max(Number.MAX_SAFE_INTEGER)
   .describe('Generation of the spec that this status speaks of; -1 = none yet.');
+
+export const activeGeneration = z
+  .int()
+  .min(0)
+  .max(Number.MAX_SAFE_INTEGER)
+  .describe('Generation of the spec that is in force, the last good one; 0 = none.');
+
+export const revision = z
+  .int()
+  .min(0)
+  .max(Number.MAX_SAFE_INTEGER)
+  .describe('First published revision that contains activeGeneration.');
 
 export const podCounts = z
   .strictObject({

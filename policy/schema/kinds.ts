@@ -1,5 +1,7 @@
 import type { z } from 'zod';
 import { consumerSpec, consumerStatus } from './consumer.ts';
+import { rateLimitDomainSpec, rateLimitDomainStatus } from './rate-limit-domain.ts';
+import { rateLimitOverrideSpec, rateLimitOverrideStatus } from './rate-limit-override.ts';
 import { rateLimitPolicySpec, rateLimitPolicyStatus } from './rate-limit-policy.ts';
 import { systemHealthSpec, systemHealthStatus } from './system-health.ts';
 
@@ -62,6 +64,50 @@ export const resourceKinds = {
       age,
     ],
   },
+  RateLimitDomain: {
+    plural: 'ratelimitdomains',
+    scope: 'Namespaced',
+    shortNames: ['rld'],
+    description: 'What is one for a whole domain: how it is known who calls, and who may attach policies.',
+    spec: rateLimitDomainSpec,
+    status: rateLimitDomainStatus,
+    columns: [
+      {
+        name: 'Partition',
+        type: 'string',
+        jsonPath: '.spec.partitionBy',
+        description: 'What spreads the counters over Redis Cluster.',
+        priority: 1,
+      },
+      accepted,
+      conditionColumn('Enforced', 'Whether every ready limiter pod acknowledged it.'),
+      ready,
+      age,
+    ],
+  },
+  RateLimitOverride: {
+    plural: 'ratelimitoverrides',
+    scope: 'Namespaced',
+    shortNames: ['rlo'],
+    description: 'Other limits of one policy for one consumer, tenant or client, for a time.',
+    spec: rateLimitOverrideSpec,
+    status: rateLimitOverrideStatus,
+    columns: [
+      { name: 'Policy', type: 'string', jsonPath: '.spec.policyRef.name', description: 'The policy.' },
+      { name: 'Action', type: 'string', jsonPath: '.spec.action', description: 'What it does.' },
+      { name: 'Until', type: 'string', jsonPath: '.spec.expiresAt', description: 'When it ends by itself.' },
+      {
+        name: 'State',
+        type: 'string',
+        jsonPath: '.status.conditions[?(@.type=="Enforced")].reason',
+        description: 'Whether it holds now.',
+      },
+      { name: 'Reason', type: 'string', jsonPath: '.spec.reason', priority: 1 },
+      { name: 'Ticket', type: 'string', jsonPath: '.spec.ticket', priority: 1 },
+      ready,
+      age,
+    ],
+  },
   SystemHealth: {
     plural: 'systemhealths',
     scope: 'Cluster',
@@ -97,7 +143,13 @@ export const resourceKinds = {
 
 export type ResourceKind = keyof typeof resourceKinds;
 
-export const allKinds: readonly ResourceKind[] = ['RateLimitPolicy', 'SystemHealth', 'Consumer'];
+export const allKinds: readonly ResourceKind[] = [
+  'RateLimitPolicy',
+  'RateLimitDomain',
+  'RateLimitOverride',
+  'SystemHealth',
+  'Consumer',
+];
 
 function conditionColumn(type: string, description: string): PrinterColumn {
   return { name: type, type: 'string', jsonPath: `.status.conditions[?(@.type=="${type}")].status`, description };

@@ -1,73 +1,24 @@
 import { z } from 'zod';
 import { axis, mode } from './axis.ts';
 import { mapList, setList, withRules } from './cross-field.ts';
-import { conditions, domainName, label, observedGeneration, podCounts, problems } from './fields.ts';
+import {
+  activeGeneration,
+  conditions,
+  domainName,
+  label,
+  observedGeneration,
+  podCounts,
+  problems,
+  revision,
+} from './fields.ts';
+import { fitsLog, limits, LOG_MESSAGE, MAX_LOGGED } from './limit.ts';
+import { match } from './match.ts';
 import { penalty } from './penalty.ts';
-
-/** Above it, capacity times window in microseconds would leave the range in which the scripts' numbers are exact. */
-export const MAX_REQUEST_SECONDS = 9_007_199_254;
 
 export const MAX_LIMITS_PER_REQUEST = 16;
 
-/** A SlidingWindowLog keeps every admission of a window. */
-const MAX_LOGGED = 1000;
-const LOG_MESSAGE = `limits of a SlidingWindowLog must allow at most ${MAX_LOGGED} requests`;
-
-function fitsLog(limits: readonly { readonly requests: number; readonly burst?: number | undefined }[]): boolean {
-  return limits.every((entry) => (entry.burst ?? entry.requests) <= MAX_LOGGED);
-}
-
-const requests = z.int().min(1).max(MAX_REQUEST_SECONDS);
-
-const limit = withRules(
-  z.strictObject({
-    windowSeconds: z
-      .int()
-      .min(1)
-      .max(86_400)
-      .describe(
-        'Seconds over which the limit counts. Names the limit inside its rule: changing it starts a new counter.',
-      ),
-    requests: requests.describe('Requests per window. A TokenBucket refills at this rate.'),
-    burst: requests
-      .optional()
-      .describe(
-        'What may be taken at once: the depth of a TokenBucket, or the most in any trailing window of a SlidingWindow. Default: requests.',
-      ),
-    degraded: z
-      .int()
-      .min(0)
-      .max(MAX_REQUEST_SECONDS)
-      .optional()
-      .describe(
-        'Requests per window, without burst, while a SystemHealth declares DEGRADED. 0 sheds the load entirely. Default: requests.',
-      ),
-  }),
-  [
-    {
-      cel: '!has(self.burst) || self.burst >= self.requests',
-      holds: (value) => value.burst === undefined || value.burst >= value.requests,
-      reason: 'BurstBelowRequests',
-      message: 'burst must be at least requests',
-      path: ['burst'],
-    },
-    {
-      cel: '!has(self.degraded) || self.degraded <= self.requests',
-      holds: (value) => value.degraded === undefined || value.degraded <= value.requests,
-      reason: 'DegradedAboveRequests',
-      message: 'degraded must be at most requests',
-      path: ['degraded'],
-    },
-    {
-      cel: `(has(self.burst) ? self.burst : self.requests) * self.windowSeconds <= ${MAX_REQUEST_SECONDS}`,
-      holds: (value) => (value.burst ?? value.requests) * value.windowSeconds <= MAX_REQUEST_SECONDS,
-      reason: 'LimitTooLarge',
-      message: `the larger of requests and burst, times windowSeconds, must be at most ${MAX_REQUEST_SECONDS}`,
-    },
-  ],
-).describe('Requests per window.');
-
-const limits = mapList(limit, ['windowSeconds'], { min: 1, max: 8 });
+/** What one request may take from a limit at most. */
+export const MAX_COST = 1_000_000;
 
 const tier = z
   .strictObject({
@@ -80,63 +31,40 @@ const tier = z
   })
   .describe('A named set of limits.');
 
-const path = z
-  .strictObject({
-    type: z
-      .enum(['Exact', 'Prefix', 'Template'])
-      .describe(
-        'Exact: the whole path. Prefix: the path and everything below it. Template: segments in braces, as in /users/{id}, match any one segment.',
-      ),
-    value: z
-      .string()
-      .max(256)
-      .regex(/^\/([A-Za-z0-9_.~!$&'()*+,;=:@{}%-]+\/)*([A-Za-z0-9_.~!$&'()*+,;=:@{}%-]+)?$/)
-      .describe('A path from the root, without a query.'),
-  })
-  .describe('A path that matches.');
+const hits = z.int().min(1).max(MAX_COST);
 
-const header = withRules(
+const cost = withRules(
   z.strictObject({
-    name: z
+    default: hits.optional().describe('What a request takes that says nothing else. Default: 1.'),
+    header: z
       .string()
       .max(64)
       .regex(/^[a-z0-9-]+$/)
-      .describe('Name of the header in lower case.'),
-    type: z
-      .enum(['Exact', 'Present', 'Absent'])
-      .describe('Exact: the header has the value. Present: it has any. Absent: the request has no such header.'),
-    value: z
-      .string()
-      .max(256)
-      .regex(/^[ -~]*$/)
       .optional()
-      .describe('The value for Exact, compared byte by byte.'),
+      .describe(
+        'Header that says what the request takes, believed from trusted callers only. A value below the default is raised to it, and one that is no whole number counts as the default.',
+      ),
+    max: hits
+      .optional()
+      .describe('What a request takes at most, whatever its header or its caller says. Default: 1000000.'),
   }),
   [
     {
-      cel: "has(self.value) == (self.type == 'Exact')",
-      holds: (matcher) => (matcher.value !== undefined) === (matcher.type === 'Exact'),
-      reason: 'HeaderValueMismatch',
-      message: 'value is required for Exact and not allowed otherwise',
-      path: ['value'],
+      cel: '!has(self.max) || (has(self.default) ? self.default : 1) <= self.max',
+      holds: (value) => value.max === undefined || (value.default ?? 1) <= value.max,
+      reason: 'CostMaxBelowDefault',
+      message: 'max must be at least default',
+      path: ['max'],
     },
   ],
-).describe('A condition on a header.');
+).describe('How much one request takes from each limit of the rule.');
 
-const match = z
+const exemption = z
   .strictObject({
-    paths: mapList(path, ['type', 'value'], { min: 1, max: 16 }).optional().describe('Any of these paths.'),
-    methods: setList(z.enum(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE']), {
-      min: 1,
-      max: 9,
-    })
-      .optional()
-      .describe('Any of these methods. GET also matches HEAD.'),
-    headers: mapList(header, ['name'], { min: 1, max: 8 }).optional().describe('All of these conditions on headers.'),
+    name: label.describe('Name of the exemption, as explanations say it.'),
+    match: match.describe('Which requests are exempt: every kind of matcher that is given must match.'),
   })
-  .describe(
-    'Which requests the rule applies to: every kind of matcher that is given must match. Absent: every request of the domain.',
-  );
+  .describe('Requests that this policy leaves alone.');
 
 const condition = z
   .strictObject({
@@ -151,6 +79,14 @@ const rule = withRules(
   z.strictObject({
     name: label.describe('Name of the rule inside its policy. Part of the identity of its counters.'),
     mode: mode.optional().describe('Shadow: the rule is judged and reported, and changes no answer. Default: Enforce.'),
+    enforcePercent: z
+      .int()
+      .min(0)
+      .max(100)
+      .optional()
+      .describe(
+        'Enforce the rule for this part of its subjects, chosen by a stable hash; for the others it is in shadow. Default: 100.',
+      ),
     match: match.optional(),
     after: mapList(condition, ['rule', 'outcome'], { min: 1, max: 8 })
       .optional()
@@ -171,6 +107,11 @@ const rule = withRules(
       .describe(
         'While Redis cannot decide. Open: the rule admits. Closed: it denies. LocalFallback: every limiter pod admits its share of the limits. The strictest of several rules wins. Default: LocalFallback.',
       ),
+    cost: cost.optional(),
+    headers: z
+      .enum(['Show', 'Hide'])
+      .optional()
+      .describe('Whether response headers and answers may speak of the limits of this rule. Default: Show.'),
     limitsFrom: z
       .enum(['Tier'])
       .optional()
@@ -183,6 +124,13 @@ const rule = withRules(
       holds: (value) => (value.limits === undefined) !== (value.limitsFrom === undefined),
       reason: 'LimitsAndLimitsFrom',
       message: 'exactly one of limits and limitsFrom must be given',
+    },
+    {
+      cel: "!has(self.enforcePercent) || !has(self.mode) || self.mode != 'Shadow'",
+      holds: (value) => value.enforcePercent === undefined || value.mode !== 'Shadow',
+      reason: 'EnforcePercentInShadow',
+      message: 'a rule in Shadow enforces nothing: leave out enforcePercent or the mode',
+      path: ['enforcePercent'],
     },
     {
       cel: "!self.countBy.exists(a, a == 'global') || size(self.countBy) == 1",
@@ -211,11 +159,16 @@ export const rateLimitPolicySpec = withRules(
     domain: domainName
       .optional()
       .describe(
-        'The protected API or service: the namespace of this object, or the namespace, a dot and anything. Default: the namespace.',
+        'The protected API or service: the namespace of this object, the namespace, a dot and anything, or a domain that a RateLimitDomain grants to this namespace. Default: the namespace.',
       ),
     tiers: mapList(tier, ['name'], { min: 1, max: 16 })
       .optional()
       .describe('Limits by tier, for rules with limitsFrom: Tier.'),
+    exemptions: mapList(exemption, ['name'], { min: 1, max: 16 })
+      .optional()
+      .describe(
+        'Requests that none of the rules apply to, and that the penalty lets pass. Those that ask nothing about who calls are looked at before identity, so that a probe needs none.',
+      ),
     rules: mapList(rule, ['name'], { min: 1, max: 64 }).describe(
       'All rules that match a request apply together; a request that one of them denies is charged to none.',
     ),
@@ -253,18 +206,10 @@ export const rateLimitPolicySpec = withRules(
 export const rateLimitPolicyStatus = z
   .strictObject({
     observedGeneration: observedGeneration.optional(),
-    activeGeneration: z
-      .int()
-      .min(0)
-      .max(Number.MAX_SAFE_INTEGER)
+    activeGeneration: activeGeneration
       .optional()
       .describe('Generation of the spec that is enforced, the last good one; 0 = unprotected.'),
-    revision: z
-      .int()
-      .min(0)
-      .max(Number.MAX_SAFE_INTEGER)
-      .optional()
-      .describe('First published revision that contains activeGeneration.'),
+    revision: revision.optional(),
     pods: podCounts.optional(),
     problems: problems.optional(),
     conditions: conditions.optional(),
@@ -272,10 +217,7 @@ export const rateLimitPolicyStatus = z
   .describe('What is enforced, as acknowledged by the limiter pods.');
 
 export type RateLimitPolicySpec = z.output<typeof rateLimitPolicySpec>;
-export type Limit = z.output<typeof limit>;
-export type PathMatcher = z.output<typeof path>;
-export type HeaderMatcher = z.output<typeof header>;
-export type Match = z.output<typeof match>;
+export type Exemption = z.output<typeof exemption>;
 export type Rule = z.output<typeof rule>;
 export type Algorithm = Rule['algorithm'];
 export type FailurePolicy = NonNullable<Rule['failurePolicy']>;

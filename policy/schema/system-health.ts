@@ -1,6 +1,17 @@
 import { z } from 'zod';
 import { setList, text, withRules } from './cross-field.ts';
-import { conditions, domainName, label, observedGeneration, podCounts, problems, timestamp } from './fields.ts';
+import {
+  activeGeneration,
+  conditions,
+  domainName,
+  label,
+  observedGeneration,
+  podCounts,
+  problems,
+  revision,
+  timestamp,
+} from './fields.ts';
+import { labelSelector } from './label-selector.ts';
 
 export const systemHealthSpec = withRules(
   z.strictObject({
@@ -14,6 +25,9 @@ export const systemHealthSpec = withRules(
     scope: z
       .strictObject({
         domains: setList(domainName, { min: 1, max: 64 }).optional().describe('Only these domains. Default: all.'),
+        policySelector: labelSelector
+          .optional()
+          .describe('Only policies whose labels are selected by this. Default: all.'),
         tiers: setList(label, { min: 1, max: 16 }).optional().describe('Only requests of these tiers. Default: all.'),
       })
       .optional()
@@ -35,18 +49,8 @@ export const systemHealthSpec = withRules(
 export const systemHealthStatus = z
   .strictObject({
     observedGeneration: observedGeneration.optional(),
-    activeGeneration: z
-      .int()
-      .min(0)
-      .max(Number.MAX_SAFE_INTEGER)
-      .optional()
-      .describe('Generation of the spec that is in force; 0 = none.'),
-    revision: z
-      .int()
-      .min(0)
-      .max(Number.MAX_SAFE_INTEGER)
-      .optional()
-      .describe('First published revision that contains activeGeneration.'),
+    activeGeneration: activeGeneration.optional(),
+    revision: revision.optional(),
     effectiveMode: z
       .enum(['NORMAL', 'DEGRADED'])
       .optional()

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type ResourceKind, resourceKinds } from './kinds.ts';
 
 /** Increased when a generated CRD changes; the operator compares it with the installed ones. */
-export const SCHEMA_NUMBER = 1;
+export const SCHEMA_NUMBER = 2;
 
 export const GROUP = 'sluice.dev';
 export const VERSION = 'v1alpha1';

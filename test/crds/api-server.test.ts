@@ -164,6 +164,8 @@ describe('kubectl', () => {
     const resources = await controlPlane.kubectl(['api-resources', '--categories=sluice', '--output=name']);
     expect(resources.trim().split('\n').toSorted()).toEqual([
       'consumers.sluice.dev',
+      'ratelimitdomains.sluice.dev',
+      'ratelimitoverrides.sluice.dev',
       'ratelimitpolicies.sluice.dev',
       'systemhealths.sluice.dev',
     ]);

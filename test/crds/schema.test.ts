@@ -50,7 +50,7 @@ function isBounded(schema: Schema): boolean {
     case 'boolean':
       return true;
     case 'object':
-      return schema.properties !== undefined;
+      return schema.properties !== undefined || schema['maxProperties'] !== undefined;
     default:
       return false;
   }

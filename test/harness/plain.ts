@@ -11,6 +11,8 @@ export function aRule(limits: readonly SelectedLimit[], overrides: Partial<Selec
     group: 0,
     penalty: undefined,
     throttled: false,
+    cost: 1,
+    isShown: true,
     failurePolicy: 'LocalFallback',
     after: [],
     limits,
@@ -20,8 +22,8 @@ export function aRule(limits: readonly SelectedLimit[], overrides: Partial<Selec
 
 /** A request that is subject to one rule of these limits, without any penalty. */
 export function plainRequest(partition: string, limits: readonly SelectedLimit[], cost = 1): DecideRequest {
-  const selection: Pick<Selection, 'rules' | 'penalties'> = { rules: [aRule(limits)], penalties: [] };
-  return { partition, selection, cost };
+  const selection: Pick<Selection, 'rules' | 'penalties'> = { rules: [aRule(limits, { cost })], penalties: [] };
+  return { partition, selection };
 }
 
 /** What became of a plain request. */

@@ -1,8 +1,10 @@
 import { hashOfKey, recordNameOf } from '../../policy/api-key.ts';
-import { compileHealth, compilePolicy } from '../../policy/compile.ts';
+import { compileResource } from '../../policy/compile.ts';
 import { type ManifestEntry, type StoredDocument, toStored } from '../../policy/documents.ts';
 import { buildManifest } from '../../policy/manifest.ts';
 import type { RawResource } from '../../policy/resource.ts';
+import type { RateLimitDomainSpec } from '../../policy/schema/rate-limit-domain.ts';
+import type { RateLimitOverrideSpec } from '../../policy/schema/rate-limit-override.ts';
 import type { RateLimitPolicySpec } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
 import { validate } from '../../policy/validate.ts';
@@ -32,6 +34,14 @@ export function aPolicy(spec: RateLimitPolicySpec, name = 'policy', namespace = 
   return compiled({ kind: 'RateLimitPolicy', metadata: metadata(name, namespace), spec });
 }
 
+export function aDomain(spec: RateLimitDomainSpec, name = 'payments', namespace = 'payments'): Entry {
+  return compiled({ kind: 'RateLimitDomain', metadata: metadata(name, namespace), spec });
+}
+
+export function anOverride(spec: RateLimitOverrideSpec, name = 'override', namespace = 'payments'): Entry {
+  return compiled({ kind: 'RateLimitOverride', metadata: metadata(name, namespace), spec });
+}
+
 export function aHealth(spec: SystemHealthSpec, name = 'incident'): Entry {
   return compiled({ kind: 'SystemHealth', metadata: metadata(name, ''), spec });
 }
@@ -45,15 +55,9 @@ export function aRawDocument(text: string, name = 'policy'): Entry {
 function compiled(raw: RawResource): Entry {
   const validation = validate(raw);
   if (!validation.ok) throw new Error(`not valid: ${JSON.stringify(validation.problems)}`);
-  const { resource } = validation;
-  switch (resource.kind) {
-    case 'RateLimitPolicy':
-      return { resource: raw, document: toStored(compilePolicy(resource)) };
-    case 'SystemHealth':
-      return { resource: raw, document: toStored(compileHealth(resource)) };
-    case 'Consumer':
-      throw new Error('consumers are not part of the configuration');
-  }
+  const document = compileResource(validation.resource);
+  if (document === undefined) throw new Error('consumers are not part of the configuration');
+  return { resource: raw, document: toStored(document) };
 }
 
 /** Puts exactly these objects in force, as the next revision of the incarnation that is there. */

@@ -8,6 +8,9 @@ import { aSelectedLimit } from '../policy/verdicts.ts';
 const aLimit = (capacity: number, overrides: Partial<SelectedLimit> = {}): SelectedLimit =>
   aSelectedLimit({ capacity, algorithm: 'SlidingWindow', ...overrides });
 
+const withCost = (rules: readonly SelectedRule[], cost: number): SelectedRule[] =>
+  rules.map((rule) => ({ ...rule, cost }));
+
 /** A pod on a clock of the test's own. */
 function aPod(pods: number | undefined) {
   let now = 0;
@@ -16,8 +19,8 @@ function aPod(pods: number | undefined) {
   return {
     wait: (millis: number): void => void (now += millis),
     scaleTo: (next: number): void => void (count = next),
-    decide: (rules: readonly SelectedRule[], cost = 1) => fallback.decide(rules, { cost, isPeek: false }),
-    peek: (rules: readonly SelectedRule[], cost = 1) => fallback.decide(rules, { cost, isPeek: true }),
+    decide: (rules: readonly SelectedRule[], cost = 1) => fallback.decide(withCost(rules, cost), false),
+    peek: (rules: readonly SelectedRule[], cost = 1) => fallback.decide(withCost(rules, cost), true),
   };
 }
 

@@ -91,9 +91,9 @@ class Consumer {
       mode: 'NORMAL',
       modeUntilMicros: undefined,
     };
-    const selection = { rules: [aRule([limit], { penalty: 0, throttled: true })], penalties: [this.#penalty] };
     const { isPeek = false, cost = 1 } = overrides;
-    return decider.decide({ partition: 'p', selection, cost, isPeek });
+    const rule = aRule([limit], { penalty: 0, throttled: true, cost });
+    return decider.decide({ partition: 'p', selection: { rules: [rule], penalties: [this.#penalty] }, isPeek });
   }
 
   /** Asks at a steady pace; returns when each state was first seen, in seconds from now, and what was admitted. */

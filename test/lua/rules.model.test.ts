@@ -74,8 +74,10 @@ function toRules(shapes: readonly Shape[]): ModelRule[] {
 
 async function ask(rules: readonly ModelRule[], cost: bigint, now: bigint, isPeek: boolean): Promise<TimedVerdict> {
   await setClock(server.redis, now);
-  const selected = rules.map((one) => aRule(one.limits.map(toSelected), { group: one.group, after: one.after }));
-  return decider.decide({ partition: 'p', selection: { rules: selected, penalties: [] }, cost: Number(cost), isPeek });
+  const selected = rules.map((one) =>
+    aRule(one.limits.map(toSelected), { group: one.group, after: one.after, cost: Number(cost) }),
+  );
+  return decider.decide({ partition: 'p', selection: { rules: selected, penalties: [] }, isPeek });
 }
 
 async function agree(shapes: readonly Shape[], sequence: readonly { pause: bigint; cost: bigint }[]): Promise<void> {

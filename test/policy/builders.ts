@@ -3,7 +3,8 @@ import { compileHealth, compilePolicy } from '../../policy/compile.ts';
 import type { Document, HealthDocument, PolicyDocument } from '../../policy/documents.ts';
 import type { Metadata, RawResource, ValidHealth, ValidPolicy } from '../../policy/resource.ts';
 import type { Penalty } from '../../policy/schema/penalty.ts';
-import type { Limit, RateLimitPolicySpec, Rule } from '../../policy/schema/rate-limit-policy.ts';
+import type { Limit } from '../../policy/schema/limit.ts';
+import type { RateLimitPolicySpec, Rule } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
 import { buildSnapshot, type ConfigurationIdentity, type DomainIndex } from '../../policy/snapshot.ts';
 

@@ -4,10 +4,12 @@ import type { RawResource } from '../../policy/resource.ts';
 import { type ResourceKind, resourceKinds } from '../../policy/schema/kinds.ts';
 import { metadataOf } from './builders.ts';
 import { consumerCases } from './cases/consumer.ts';
+import { domainCases } from './cases/domain.ts';
 import { healthCases } from './cases/health.ts';
 import { limitCases } from './cases/limit.ts';
 import { matchCases } from './cases/match.ts';
 import { orderCases } from './cases/order.ts';
+import { overrideCases } from './cases/override.ts';
 import { penaltyCases } from './cases/penalty.ts';
 import { policyCases } from './cases/policy.ts';
 import { ruleCases } from './cases/rule.ts';
@@ -23,6 +25,8 @@ export const specCases: readonly SpecCase[] = [
   ...penaltyCases,
   ...matchCases,
   ...limitCases,
+  ...domainCases,
+  ...overrideCases,
   ...healthCases,
   ...consumerCases,
 ];
@@ -36,5 +40,7 @@ export const CASE_NAMESPACE = 'payments';
 /** The object that carries a spec, as a source delivers it. */
 export function resourceWith(kind: ResourceKind, spec: unknown): RawResource {
   const namespace = resourceKinds[kind].scope === 'Cluster' ? '' : CASE_NAMESPACE;
-  return { kind, metadata: metadataOf(namespace, 'under-test'), spec };
+  // A domain belongs to the namespace whose name its own begins with.
+  const name = kind === 'RateLimitDomain' ? `${CASE_NAMESPACE}.under-test` : 'under-test';
+  return { kind, metadata: metadataOf(namespace, name), spec };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { coversDomain, effectiveHealth, isActive } from '../../policy/health.ts';
+import { covers, effectiveHealth, isActive } from '../../policy/health.ts';
 import { aHealthDocument } from './builders.ts';
 
 const NOON = '2026-06-01T12:00:00Z';
@@ -9,6 +9,9 @@ const NORMAL = { mode: 'NORMAL', untilMicros: undefined };
 
 const degraded = (expiresAt?: string): ReturnType<typeof aHealthDocument> =>
   aHealthDocument(expiresAt === undefined ? {} : { expiresAt });
+
+const covering = (health: Parameters<typeof covers>[0], domain: string, labels = {}): boolean =>
+  covers(health, { domain, labels });
 
 describe('a health object', () => {
   it('that says NORMAL is never active', () => {
@@ -32,11 +35,35 @@ describe('a health object', () => {
   });
 
   it('covers the domains that it names, or all', () => {
-    expect(coversDomain(degraded(), 'payments')).toBe(true);
+    expect(covering(degraded(), 'payments')).toBe(true);
     const named = aHealthDocument({ scope: { domains: ['payments', 'shop'] } });
-    expect(coversDomain(named, 'payments')).toBe(true);
-    expect(coversDomain(named, 'payments.eu')).toBe(false);
-    expect(coversDomain(named, 'pay')).toBe(false);
+    expect(covering(named, 'payments')).toBe(true);
+    expect(covering(named, 'payments.eu')).toBe(false);
+    expect(covering(named, 'pay')).toBe(false);
+  });
+
+  it('covers the policies whose labels it selects, in the domains that it names', () => {
+    const policySelector = {
+      matchLabels: { tier: 'edge' },
+      matchExpressions: [
+        { key: 'team', operator: 'In' as const, values: ['a', 'b'] },
+        { key: 'stage', operator: 'NotIn' as const, values: ['test'] },
+        { key: 'public', operator: 'Exists' as const },
+        { key: 'critical', operator: 'DoesNotExist' as const },
+      ],
+    };
+    const health = aHealthDocument({ scope: { policySelector, domains: ['payments'] } });
+    const selected = { tier: 'edge', team: 'b', public: '' };
+    expect(covering(health, 'payments', selected)).toBe(true);
+    expect(covering(health, 'payments', { ...selected, stage: 'live' })).toBe(true);
+    expect(covering(health, 'shop', selected)).toBe(false);
+    expect(covering(health, 'payments')).toBe(false);
+    expect(covering(health, 'payments', { ...selected, tier: 'core' })).toBe(false);
+    expect(covering(health, 'payments', { ...selected, team: 'c' })).toBe(false);
+    expect(covering(health, 'payments', { ...selected, stage: 'test' })).toBe(false);
+    expect(covering(health, 'payments', { tier: 'edge', team: 'b' })).toBe(false);
+    expect(covering(health, 'payments', { ...selected, critical: 'yes' })).toBe(false);
+    expect(covering(aHealthDocument({ scope: { policySelector: {} } }), 'payments')).toBe(true);
   });
 
   it('covers the tiers that it names, or all; a tier that is not known only with all', () => {

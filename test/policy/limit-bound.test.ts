@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { compilePolicy } from '../../policy/compile.ts';
 import { mostLimitsPerRequest } from '../../policy/limit-bound.ts';
 import type { ValidPolicy } from '../../policy/resource.ts';
-import type { Limit, Match, PathMatcher, Rule } from '../../policy/schema/rate-limit-policy.ts';
+import type { Limit } from '../../policy/schema/limit.ts';
+import type { Match, PathMatcher } from '../../policy/schema/match.ts';
+import type { Rule } from '../../policy/schema/rate-limit-policy.ts';
 import { type RequestContext, selectRules } from '../../policy/select.ts';
 import { aLimit, aPolicy, indexOf } from './builders.ts';
 

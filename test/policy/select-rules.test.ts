@@ -35,7 +35,14 @@ const INAPPLICABLE: [string, Partial<Rule>][] = [
 
 describe('what a request is subject to', () => {
   it('is all that is told: nothing of the request itself', () => {
-    expect(Object.keys(select([aPolicy()])).toSorted()).toEqual(['missing', 'penalties', 'rules']);
+    expect(Object.keys(select([aPolicy()])).toSorted()).toEqual([
+      'blockedBy',
+      'exemptions',
+      'missing',
+      'overrides',
+      'penalties',
+      'rules',
+    ]);
   });
 
   it('has the failure policy of each rule, which is LocalFallback unless given', () => {
@@ -294,25 +301,25 @@ describe('the text of who is punished', () => {
     return select([policy], { ...REQUEST, consumer, tenant }).penalties[0]?.text ?? '';
   };
 
-  it('names each axis and its value', () => {
-    expect(textOf('key:acme', 'tenant-1')).toBe('consumer=key:acme tenant=tenant-1');
+  it('names the policy, each axis and its value', () => {
+    expect(textOf('key:acme', 'tenant-1')).toBe('payments/limits consumer=key:acme tenant=tenant-1');
   });
 
-  const OVERHEAD = 'consumer= tenant=t'.length;
+  const OVERHEAD = 'payments/limits consumer= tenant=t'.length;
 
   it.each([
     ['ASCII', 'a', 256 - OVERHEAD],
     ['two bytes', 'é', (256 - OVERHEAD) / 2],
     ['four bytes', '𝒶', Math.floor((256 - OVERHEAD) / 4)],
   ])('is whole up to 256 bytes: %s', (_title, character, most) => {
-    expect(textOf(character.repeat(most))).toBe(`consumer=${character.repeat(most)} tenant=t`);
+    expect(textOf(character.repeat(most))).toBe(`payments/limits consumer=${character.repeat(most)} tenant=t`);
     expect(textOf(character.repeat(most + 1))).toMatch(/\.\.\.$/);
   });
 
   it.each(['a', 'é', '€', '𝒶'])('is cut between characters, as late as may be: %s', (character) => {
     for (const prefix of ['', 'x', 'xx', 'xxx']) {
       const text = textOf(prefix + character.repeat(300));
-      const kept = `consumer=${prefix}`;
+      const kept = `payments/limits consumer=${prefix}`;
       const count = Math.floor((253 - kept.length) / Buffer.byteLength(character));
       expect(text).toBe(`${kept}${character.repeat(count)}...`);
     }
@@ -331,7 +338,7 @@ describe('the text of who is punished', () => {
         expect(bytes.length).toBeLessThanOrEqual(256);
         expect(text.isWellFormed()).toBe(true);
         expect(bytes.toString()).toBe(text);
-        const whole = `consumer=${consumer} tenant=${tenant}`.toWellFormed();
+        const whole = `payments/limits consumer=${consumer} tenant=${tenant}`.toWellFormed();
         const isCut = Buffer.byteLength(whole) > 256;
         expect(isCut ? whole.startsWith(text.slice(0, -3)) : text === whole).toBe(true);
         expect(bytes.length).toBeGreaterThan(isCut ? 256 - 4 : 0);

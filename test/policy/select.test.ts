@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Limit, Rule } from '../../policy/schema/rate-limit-policy.ts';
+import type { Limit } from '../../policy/schema/limit.ts';
+import type { Rule } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
 import { type RequestContext, type SelectedLimit, type Selection, selectRules } from '../../policy/select.ts';
 import { aHealthDocument, aLimit, aPolicy, type PolicyBuilder, indexOf } from './builders.ts';
@@ -25,6 +26,8 @@ function select(
 ): Selection {
   return selectRules(indexOf([policy.document(), ...healths.map(aHealthDocument)]), request, NOW);
 }
+
+const NOTHING = { rules: [], penalties: [], missing: [], exemptions: [], overrides: [], blockedBy: undefined };
 
 const limitsOf = (selection: Selection): SelectedLimit[] => selection.rules.flatMap((rule) => rule.limits);
 
@@ -72,22 +75,14 @@ describe('an axis', () => {
 
   it.each(axes)('%s that the request lacks makes the rule inapplicable, and is reported', (axis, field) => {
     const selection = select(aPolicy().withRule({ name: 'r', countBy: [axis] }), { ...REQUEST, [field]: undefined });
-    expect(selection).toEqual({
-      rules: [],
-      penalties: [],
-      missing: [{ policy: 'payments/limits', rule: 'r', input: axis }],
-    });
+    expect(selection).toEqual({ ...NOTHING, missing: [{ policy: 'payments/limits', rule: 'r', input: axis }] });
   });
 
   it.each([['header:x-absent'], ['descriptor:absent'], ['attribute:absent']])(
     '%s that is absent among others of its kind is reported, never one counter for all',
     (axis) => {
       const selection = select(aPolicy().withRule({ name: 'r', countBy: [axis] }));
-      expect(selection).toEqual({
-        rules: [],
-        penalties: [],
-        missing: [{ policy: 'payments/limits', rule: 'r', input: axis }],
-      });
+      expect(selection).toEqual({ ...NOTHING, missing: [{ policy: 'payments/limits', rule: 'r', input: axis }] });
     },
   );
 
@@ -138,13 +133,12 @@ describe('a rule', () => {
   const onlyPosts = { name: 'posts', match: { methods: ['POST' as const] } };
 
   it('that does not match is neither applied nor reported', () => {
-    expect(select(aPolicy().withRule(onlyPosts))).toEqual({ rules: [], penalties: [], missing: [] });
+    expect(select(aPolicy().withRule(onlyPosts))).toEqual(NOTHING);
   });
 
   it('whose match asks for what the request lacks is reported', () => {
     expect(select(aPolicy().withRule(onlyPosts), { ...REQUEST, method: undefined })).toEqual({
-      rules: [],
-      penalties: [],
+      ...NOTHING,
       missing: [{ policy: 'payments/limits', rule: 'posts', input: 'method' }],
     });
   });
@@ -240,9 +234,9 @@ describe('the tier of a request', () => {
 
   it('that has no limits in a policy without a default limits nothing', () => {
     const noDefault = aPolicy().withTier('free').withRule({ limitsFrom: 'Tier' });
-    expect(select(noDefault, { ...REQUEST, tier: 'pro' })).toEqual({ rules: [], penalties: [], missing: [] });
-    expect(select(noDefault, { ...REQUEST, tier: 'constructor' })).toEqual({ rules: [], penalties: [], missing: [] });
-    expect(select(noDefault)).toEqual({ rules: [], penalties: [], missing: [] });
+    expect(select(noDefault, { ...REQUEST, tier: 'pro' })).toEqual(NOTHING);
+    expect(select(noDefault, { ...REQUEST, tier: 'constructor' })).toEqual(NOTHING);
+    expect(select(noDefault)).toEqual(NOTHING);
   });
 });
 

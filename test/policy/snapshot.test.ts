@@ -28,14 +28,17 @@ describe('a snapshot', () => {
     expect(index.tiers).toEqual(new Set(['free', 'pro']));
   });
 
-  it('keeps with a domain the health objects that may cover it', () => {
+  it('keeps with a policy the health objects that may cover it', () => {
     const healths = [
       aHealthDocument({ reason: 'everything' }),
       aHealthDocument({ reason: 'this', scope: { domains: ['payments'] } }),
       aHealthDocument({ reason: 'another', scope: { domains: ['payments.eu'] } }),
     ];
     const index = indexOf([aPolicy().document(), ...healths]);
-    expect(index.healths.map(({ reason }) => reason)).toEqual(['everything', 'this']);
+    expect(index.policies.flatMap((policy) => policy.healths.map(({ reason }) => reason))).toEqual([
+      'everything',
+      'this',
+    ]);
   });
 
   it('gives the counters of each domain a slot of their own', () => {

@@ -98,11 +98,14 @@ type Situation = {
 };
 
 /** The decision on a request of which the script said so. */
-export function decideOn({ rules = [], penalties = [], verdict, cost = 1 }: Situation): Decision {
+export function decideOn({ rules = [], penalties = [], verdict, cost }: Situation): Decision {
   const selection: Selection = {
-    rules: rules.map(({ rule }) => rule),
+    rules: rules.map(({ rule }) => (cost === undefined ? rule : { ...rule, cost })),
     penalties: penalties.map(({ penalty }) => penalty),
     missing: [],
+    exemptions: [],
+    overrides: [],
+    blockedBy: undefined,
   };
   const whole: Verdict = {
     retryAfterMicros: 0,
@@ -111,7 +114,7 @@ export function decideOn({ rules = [], penalties = [], verdict, cost = 1 }: Situ
     rules: rules.map(({ outcome, limits }) => ({ outcome, limits })),
     ...verdict,
   };
-  return decideOver(selection, whole, { cost, nowMicros: NOW });
+  return decideOver(selection, whole, NOW);
 }
 
 /** The decision where each limit is that of an enforced rule of its own, and none is forgiven. */

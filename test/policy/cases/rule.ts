@@ -165,7 +165,7 @@ const deep: readonly SpecCase[] = [
       }),
     ),
     'spec.rules[1].match.headers[1].value',
-    'HeaderValueMismatch',
+    'ValueMismatch',
   ),
 ];
 

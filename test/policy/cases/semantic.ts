@@ -19,14 +19,6 @@ const rule = (fields: object = {}): object => ({
 const manyLimits = (count: number): unknown[] =>
   Array.from({ length: count }, (_, index) => ({ windowSeconds: index + 1, requests: 5 }));
 
-const foreign = ['shop', 'payment', 'paymentsx', 'payments-eu', 'eu.payments'].map((domain): SemanticCase => ({
-  name: `the domain ${domain}, which is of another namespace`,
-  spec: { domain, rules: [rule()] },
-  path: 'spec.domain',
-  reason: 'DomainNotOwned',
-  says: `"${domain}" is not a domain of namespace "payments"`,
-}));
-
 const unreachable = [
   ['/a/../b', 'write "/b"'],
   ['/a/./b', 'write "/a/b"'],
@@ -190,7 +182,6 @@ const cycles = [
 }));
 
 export const semanticCases: readonly SemanticCase[] = [
-  ...foreign,
   ...unreachable,
   ...templates,
   ...tooMany,

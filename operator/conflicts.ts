@@ -1,0 +1,241 @@
+import { mostLimitsPerRequest } from '../policy/limit-bound.ts';
+import {
+  domainOf,
+  ownsDomain,
+  type Problem,
+  type ValidConsumer,
+  type ValidDomain,
+  type ValidOverride,
+  type ValidPolicy,
+} from '../policy/resource.ts';
+import { fitsLog, type Limit, LOG_MESSAGE } from '../policy/schema/limit.ts';
+import { MAX_LIMITS_PER_REQUEST, type Rule } from '../policy/schema/rate-limit-policy.ts';
+import type { Accepted, CompileCache } from './desired.ts';
+
+/** The owner of a domain decides who is in it: what it does not admit is not kept in force either. */
+const DOMAIN_NOT_GRANTED = 'DomainNotGranted';
+
+/** Whether an object must leave, its last good state included. */
+export function isExpelled(problems: readonly Problem[]): boolean {
+  return problems.some(({ reason }) => reason === DOMAIN_NOT_GRANTED);
+}
+
+/** What the objects so far have taken, and why another one cannot be in force beside them. */
+export class Conflicts {
+  readonly #cache: CompileCache;
+  readonly #announced = new Map<string, ValidPolicy[]>();
+  readonly #domains = new Map<string, ValidDomain>();
+  readonly #policies = new Map<string, ValidPolicy>();
+  readonly #policiesByDomain = new Map<string, ValidPolicy[]>();
+  readonly #tiersByNamespace = new Map<string, Set<string>>();
+  readonly #crowded = new Set<string>();
+  readonly #fields = new Map<string, string>();
+  readonly #keyHashes = new Map<string, string>();
+
+  constructor(cache: CompileCache) {
+    this.#cache = cache;
+  }
+
+  /** All objects as they are now, before any is judged: a domain is not partitioned against policies that are there. */
+  announce(all: readonly Accepted[]): void {
+    for (const { resource } of all) {
+      if (resource.kind === 'RateLimitPolicy') add(this.#announced, domainOf(resource), resource);
+    }
+  }
+
+  /** Looks at each domain as a whole, once: where all fit together, no policy has to be looked at by itself. */
+  expect(candidates: readonly Accepted[]): void {
+    const byDomain = Map.groupBy(
+      candidates.map(({ resource }) => resource).filter((resource) => resource.kind === 'RateLimitPolicy'),
+      domainOf,
+    );
+    for (const [domain, policies] of byDomain) {
+      const all = [...(this.#policiesByDomain.get(domain) ?? []), ...policies];
+      if (this.#cache.isCrowded(domain, all)) this.#crowded.add(domain);
+    }
+  }
+
+  of({ resource, fields }: Accepted): Problem[] {
+    switch (resource.kind) {
+      case 'RateLimitPolicy':
+        return [
+          ...this.#notGranted(resource),
+          ...this.#acrossPartitions(resource),
+          ...this.#tooMany(resource),
+          ...this.#sameField(fields),
+        ];
+      case 'RateLimitDomain':
+        return this.#notPartitionable(resource);
+      case 'RateLimitOverride':
+        return this.#badOverride(resource);
+      case 'Consumer':
+        return [...this.#sameKey(resource), ...this.#unknownTier(resource), ...this.#badAgreements(resource)];
+      case 'SystemHealth':
+        return [];
+    }
+  }
+
+  occupy({ resource, fields }: Accepted): void {
+    switch (resource.kind) {
+      case 'RateLimitPolicy': {
+        const { namespace, name } = resource.metadata;
+        for (const [field, owner] of fields) this.#fields.set(field, owner);
+        add(this.#policiesByDomain, domainOf(resource), resource);
+        this.#policies.set(`${namespace}/${name}`, resource);
+        this.#noteTiers(resource);
+        break;
+      }
+      case 'RateLimitDomain':
+        this.#domains.set(resource.metadata.name, resource);
+        break;
+      case 'Consumer':
+        for (const hash of resource.spec.apiKeyHashes ?? []) this.#keyHashes.set(hash, resource.metadata.uid);
+        break;
+      case 'RateLimitOverride':
+      case 'SystemHealth':
+        break;
+    }
+  }
+
+  /** Tiers count where keys of a namespace are known: in its own domains and in those granted to it. */
+  #noteTiers(policy: ValidPolicy): void {
+    const grants = this.#domains.get(domainOf(policy))?.spec.grants ?? [];
+    for (const namespace of [policy.metadata.namespace, ...grants.map((grant) => grant.namespace)]) {
+      const known = this.#tiersByNamespace.get(namespace) ?? new Set<string>();
+      for (const tier of policy.spec.tiers ?? []) known.add(tier.name);
+      this.#tiersByNamespace.set(namespace, known);
+    }
+  }
+
+  #notGranted(policy: ValidPolicy): Problem[] {
+    const { namespace } = policy.metadata;
+    const domain = domainOf(policy);
+    const grants = this.#domains.get(domain)?.spec.grants ?? [];
+    if (ownsDomain(namespace, domain) || grants.some((grant) => grant.namespace === namespace)) return [];
+    const message = `"${domain}" is not a domain of namespace "${namespace}": it must be "${namespace}", begin with "${namespace}.", or be granted by its RateLimitDomain`;
+    return [{ path: 'spec.domain', reason: DOMAIN_NOT_GRANTED, message }];
+  }
+
+  #acrossPartitions(policy: ValidPolicy): Problem[] {
+    const axis = this.#domains.get(domainOf(policy))?.spec.partitionBy;
+    return axis === undefined ? [] : crossPartitionProblems(policy, axis);
+  }
+
+  #notPartitionable({ metadata, spec }: ValidDomain): Problem[] {
+    const axis = spec.partitionBy;
+    if (axis === undefined) return [];
+    const inTheWay = (this.#announced.get(metadata.name) ?? [])
+      .filter((policy) => crossPartitionProblems(policy, axis).length > 0)
+      .map((policy) => `${policy.metadata.namespace}/${policy.metadata.name}`);
+    if (inTheWay.length === 0) return [];
+    const message = `"${axis}" is not allowed: not all rules of these policies count by it: ${inTheWay.slice(0, 5).join(', ')}${inTheWay.length > 5 ? ', ...' : ''}`;
+    return [{ path: 'spec.partitionBy', reason: 'CrossPartitionRule', message }];
+  }
+
+  #tooMany(policy: ValidPolicy): Problem[] {
+    const domain = domainOf(policy);
+    if (!this.#crowded.has(domain)) return [];
+    const others = this.#policiesByDomain.get(domain) ?? [];
+    const most = mostLimitsPerRequest([...others, policy]);
+    if (most <= MAX_LIMITS_PER_REQUEST) return [];
+    const message = `with the other policies of domain "${domain}" one request could be subject to ${most} limits; at most ${MAX_LIMITS_PER_REQUEST} are allowed`;
+    return [{ path: 'spec.rules', reason: 'TooManyLimits', message }];
+  }
+
+  #sameField(fields: ReadonlyMap<string, string>): Problem[] {
+    for (const [field, name] of fields) {
+      const owner = this.#fields.get(field);
+      if (owner === undefined) continue;
+      const message = `${name} would share a counter with ${owner}: rename the rule`;
+      return [{ path: 'spec.rules', reason: 'CounterNameCollision', message }];
+    }
+    return [];
+  }
+
+  #badOverride({ metadata, spec }: ValidOverride): Problem[] {
+    const policy = this.#policies.get(`${metadata.namespace}/${spec.policyRef.name}`);
+    if (policy === undefined) return [unknownPolicy('spec.policyRef.name', spec.policyRef.name, metadata.namespace)];
+    const problems: Problem[] = [];
+    for (const [index, name] of (spec.rules ?? []).entries()) {
+      if (!policy.spec.rules.some((rule) => rule.name === name))
+        problems.push(unknownRule(`spec.rules[${index}]`, name));
+    }
+    const { limits } = spec;
+    if (limits === undefined || problems.length > 0) return problems;
+    const meant = policy.spec.rules.filter((rule) => spec.rules === undefined || spec.rules.includes(rule.name));
+    return meant.flatMap((rule) => limitProblems('spec.limits', limits, policy, rule)).slice(0, 1);
+  }
+
+  #badAgreements({ metadata, spec }: ValidConsumer): Problem[] {
+    return (spec.limits ?? []).flatMap((agreed, index) => {
+      const path = `spec.limits[${index}]`;
+      const policy = this.#policies.get(`${metadata.namespace}/${agreed.policy}`);
+      if (policy === undefined) return [unknownPolicy(`${path}.policy`, agreed.policy, metadata.namespace)];
+      const rule = policy.spec.rules.find(({ name }) => name === agreed.rule);
+      if (rule === undefined) return [unknownRule(`${path}.rule`, agreed.rule)];
+      return limitProblems(`${path}.limits`, agreed.limits, policy, rule);
+    });
+  }
+
+  /** Where no policy is known yet, nothing can be said about tiers. */
+  #unknownTier({ metadata, spec }: ValidConsumer): Problem[] {
+    const known = this.#tiersByNamespace.get(metadata.namespace);
+    if (spec.tier === undefined || known === undefined || known.size === 0 || known.has(spec.tier)) return [];
+    const message = `"${spec.tier}" is not a tier of any policy for this consumer: ${[...known].toSorted().join(', ')}`;
+    return [{ path: 'spec.tier', reason: 'UnknownTier', message }];
+  }
+
+  /** Does not say whose the key is: that is nobody else's business. */
+  #sameKey(consumer: ValidConsumer): Problem[] {
+    return (consumer.spec.apiKeyHashes ?? []).flatMap((hash, index) =>
+      (this.#keyHashes.get(hash) ?? consumer.metadata.uid) === consumer.metadata.uid
+        ? []
+        : [
+            {
+              path: `spec.apiKeyHashes[${index}]`,
+              reason: 'Conflicted',
+              message: 'this key belongs to an older Consumer',
+            },
+          ],
+    );
+  }
+}
+
+function add<T>(lists: Map<string, T[]>, key: string, item: T): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [item]);
+  else list.push(item);
+}
+
+/** Counters of one decision are in one slot: in a partitioned domain everything counts by the axis. */
+function crossPartitionProblems({ spec }: ValidPolicy, axis: string): Problem[] {
+  const message = `the domain is partitioned by ${axis}: every rule and the penalty must count by it`;
+  const problems = spec.rules.flatMap((rule, index) =>
+    rule.countBy.includes(axis)
+      ? []
+      : [{ path: `spec.rules[${index}].countBy`, reason: 'CrossPartitionRule', message }],
+  );
+  const { penalty } = spec;
+  if (penalty === undefined || penalty.countBy.includes(axis)) return problems;
+  return [...problems, { path: 'spec.penalty.countBy', reason: 'CrossPartitionRule', message }];
+}
+
+function unknownPolicy(path: string, name: string, namespace: string): Problem {
+  const message = `no policy "${name}" is in force in namespace "${namespace}"`;
+  return { path, reason: 'UnknownPolicy', message };
+}
+
+function unknownRule(path: string, name: string): Problem {
+  return { path, reason: 'UnknownRule', message: `the policy has no rule "${name}"` };
+}
+
+/** Other limits for a rule: not more of them, so that a request stays within the number that is allowed. */
+function limitProblems(path: string, limits: readonly Limit[], policy: ValidPolicy, rule: Rule): Problem[] {
+  if (rule.algorithm === 'SlidingWindowLog' && !fitsLog(limits)) {
+    return [{ path, reason: 'LimitTooLargeForLog', message: `${LOG_MESSAGE} (rule "${rule.name}")` }];
+  }
+  const most = rule.limits?.length ?? Math.max(0, ...(policy.spec.tiers ?? []).map((tier) => tier.limits.length));
+  if (limits.length <= most) return [];
+  const message = `${limits.length} limits are not allowed: rule "${rule.name}" has at most ${most}`;
+  return [{ path, reason: 'TooManyLimits', message }];
+}

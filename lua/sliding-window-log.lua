@@ -102,6 +102,25 @@ function log.charge(state, limit, now)
   state.costs[last + 1] = limit.cost
 end
 
+-- Takes back a charge from the entry of its time, if that is still there; without the time of the charge from the oldest
+-- entries, which would have left first. Never more than they count.
+function log.refund(state, limit, charged_at)
+  local times, costs = {}, {}
+  local left = limit.cost
+  for i = 1, #state.times do
+    local cost = state.costs[i]
+    if not charged_at or state.times[i] == charged_at then
+      local taken = math.min(left, cost)
+      cost, left = cost - taken, left - taken
+    end
+    if cost > 0 then
+      times[#times + 1] = state.times[i]
+      costs[#costs + 1] = cost
+    end
+  end
+  state.times, state.costs = times, costs
+end
+
 -- What could be admitted now (requests), and the microseconds until the window is empty again.
 function log.report(state, limit, now)
   local newest = state.times[#state.times]

@@ -144,6 +144,23 @@ function ring.charge(state, limit)
   state.used = nil
 end
 
+-- Takes back a charge from the slot in which it was counted, if that is still there; without the time of the charge
+-- from the oldest slots, which would have left first. Never more than they count.
+function ring.refund(state, limit, charged_at)
+  local first, last = 1, SLOTS + 1
+  if charged_at then
+    local index = slot_of(charged_at, limit.window / SLOTS) - state.newest + SLOTS + 1
+    first, last = math.max(index, 1), math.min(index, SLOTS + 1)
+  end
+  local left = limit.cost
+  for index = first, last do
+    local taken = math.min(left, state.counts[index])
+    state.counts[index] = state.counts[index] - taken
+    left = left - taken
+  end
+  state.used = nil
+end
+
 -- What could be admitted now (requests), and the microseconds until the window is empty again.
 function ring.report(state, limit, now)
   return math.max(0, limit.capacity - ring.used(state)), reset_after(state, limit.window / SLOTS, now)

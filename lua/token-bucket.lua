@@ -99,6 +99,25 @@ function bucket.charge(state, limit)
   end
 end
 
+-- Takes back what a charge at limit.refill added, never below no debt: exactly while the refill is that of then, otherwise
+-- in whole microseconds, rounded down. So what was charged less what was taken back keeps the bound.
+function bucket.refund(state, limit)
+  if not (limit.refill > 0) then
+    return
+  end
+  local cost_whole, cost_fraction = divide(limit.cost * limit.window, limit.refill)
+  if state.refill ~= limit.refill then
+    cost_fraction = 0
+  end
+  state.whole, state.fraction = state.whole - cost_whole, state.fraction - cost_fraction
+  if state.fraction < 0 then
+    state.whole, state.fraction = state.whole - 1, state.fraction + state.refill
+  end
+  if state.whole < 0 then
+    state.whole, state.fraction = 0, 0
+  end
+end
+
 -- What could be admitted now (requests), and the microseconds until the bucket is full again.
 function bucket.report(state, limit)
   local remaining = 0

@@ -11,7 +11,7 @@ export type DecideRequest = {
   readonly isPeek?: boolean;
 };
 
-const ALGORITHM_CODES = { TokenBucket: 1, SlidingWindow: 2, SlidingWindowLog: 3 } as const;
+export const ALGORITHM_CODES = { TokenBucket: 1, SlidingWindow: 2, SlidingWindowLog: 3 } as const;
 const OUTCOME_CODES = { Admitted: 1, Denied: 2, NotRun: 3 } as const;
 const OUTCOMES: readonly (RuleOutcome | undefined)[] = [undefined, 'Admitted', 'Denied', 'NotRun', 'Forgiven'];
 const CODES: readonly (Verdict['code'] | undefined)[] = ['denied', 'admitted', undefined, 'blocked'];

@@ -11,11 +11,14 @@ export type Names = {
   penalty(partition: string, subject: string): string;
   /** Invalid API keys of one client in one domain, by a hash of both. */
   invalidKeys(client: string): string;
+  /** What a request was charged, by the digest of its id. */
+  charge(digest: string): string;
 };
 
 /** The layouts of hashes; part of their names, so that two layouts never meet in one hash. */
 const COUNTERS_LAYOUT = 'c1';
 const PENALTIES_LAYOUT = 'p1';
+const CHARGES_LAYOUT = 'r1';
 
 export const INSTALLATION_PATTERN = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
@@ -35,6 +38,7 @@ export function createNames(installation: string): Names {
     consumerKey: (name) => `${prefix}:{keys}:key:${name}`,
     penalty: (partition, subject) => `${prefix}:${PENALTIES_LAYOUT}:{${partition}}:${subject}`,
     invalidKeys: (client) => `${prefix}:ip1:{${client}}`,
+    charge: (digest) => `${prefix}:${CHARGES_LAYOUT}:{${digest}}`,
     counters: (partition, subject) => `${prefix}:${COUNTERS_LAYOUT}:{${partition}}:${subject}`,
   };
 }

@@ -45,6 +45,39 @@ export class Model {
     this.#of(limit).push({ at, cost });
   }
 
+  /** Taken from the slot that it was counted in; into a bucket so much flows at this moment. */
+  refund(limit: ModelLimit, cost: bigint, charge: { readonly at: bigint; readonly now: bigint }): void {
+    if (limit.algorithm === 'TokenBucket') {
+      this.#of(limit).push({ at: charge.now, cost: -cost });
+      return;
+    }
+    const slot = this.#slot(limit, charge.at);
+    this.#take(limit, cost, ({ at }) => this.#slot(limit, at) === slot);
+  }
+
+  /** Without knowing of which charge: what would leave a window first. */
+  refundOldest(limit: ModelLimit, cost: bigint, now: bigint): void {
+    if (limit.algorithm === 'TokenBucket') {
+      this.refund(limit, cost, { at: now, now });
+      return;
+    }
+    const oldest = this.#slot(limit, now) - this.#span(limit);
+    this.#take(limit, cost, ({ at }) => this.#slot(limit, at) >= oldest);
+  }
+
+  #take(limit: ModelLimit, cost: bigint, isMeant: (admission: Admission) => boolean): void {
+    let left = cost;
+    const kept = this.#of(limit).map((admission) => {
+      const taken = !isMeant(admission) ? 0n : left < admission.cost ? left : admission.cost;
+      left -= taken;
+      return { at: admission.at, cost: admission.cost - taken };
+    });
+    this.#admissions.set(
+      limit.id,
+      kept.filter((admission) => admission.cost > 0n),
+    );
+  }
+
   #of(limit: ModelLimit): Admission[] {
     const known = this.#admissions.get(limit.id) ?? [];
     this.#admissions.set(limit.id, known);
@@ -70,6 +103,7 @@ export class Model {
     for (const { at, cost } of this.#of(limit)) {
       repay(at);
       numerator += cost * denominator;
+      if (numerator < 0n) numerator = 0n;
     }
     repay(now);
     return { numerator, denominator };

@@ -44,7 +44,7 @@ describe('a script', () => {
     expect(await calls()).toEqual({ evalsha: 2, eval: 1 });
   });
 
-  it.each(['acknowledge', 'decide', 'find-consumer-key', 'list-pods', 'publish', 'write-consumer-keys'])(
+  it.each(['acknowledge', 'decide', 'find-consumer-key', 'list-pods', 'publish', 'refund', 'write-consumer-keys'])(
     'is a file that Redis accepts, with its fragments in place: %s',
     async (name) => {
       const text = readScript(name);

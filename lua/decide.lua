@@ -6,12 +6,13 @@
 -- their own right, charged as a whole, and never heard. Nothing is written before everything is read and computed. A
 -- denial writes penalty state only (and after the clock of Redis stepped back, moves the state to the new time).
 --
--- KEYS[1..n]   hashes of counters and of penalties, in one slot
+-- KEYS[1..n]   hashes of counters and of penalties, and indexes of penalties, in one slot
 -- ARGV[1]      number of requests
 -- then for each request
 --   mode       1 = consume, 0 = peek: the same answer, and nothing is written
 --   penalties  number of them (0..16), and for each
 --     key        index into KEYS
+--     index      index into KEYS, of the index of subjects above NORMAL
 --     enforced   1, or 0 = the machine runs and is not heard
 --     subject    its text, for people (<= 256 bytes)
 --     tolerance  percent of the full limit that the excess meters hold; 0 = every denial is a violation
@@ -222,6 +223,7 @@ local function decide()
   return table.concat(reply, ' ')
 end
 
+--@include index-penalties.lua
 --@include write-subjects.lua
 
 local replies = { string.format('%.0f', now) }

@@ -14,12 +14,16 @@
 --
 -- State: field 's', 52 bytes: tag 'p', state (B), since, expires, violations_since, temp_blocks_since, last_step,
 -- last_violation (i7 each, microseconds), violations (I4), temp_blocks (I4). Field 't': the subject's text, for
--- people. Meters: a field for each limit, named as its counter's. `expires` 0 = never.
+-- people. Field 'd', 8 bytes: what WARN and THROTTLE last (I4 each, seconds, 0 = left out), so that who lists states need
+-- not know the policy. Meters: a field for each limit, named as its counter's. `expires` 0 = never.
 
 local PENALTY_TAG = 112
 local PENALTY_FORMAT = '>BBi7i7i7i7i7i7I4I4'
 local PENALTY_LENGTH = 52
 local PENALTY_FIELD = 's'
+local TEXT_FIELD = 't'
+local DURATIONS_FIELD = 'd'
+local DURATIONS_FORMAT = '>I4I4'
 local MOST_VIOLATIONS = 1000000
 local FOREVER = 0
 
@@ -49,6 +53,22 @@ end
 function penalty.write(p)
   return struct.pack(PENALTY_FORMAT, PENALTY_TAG, p.state, p.since, p.expires, p.violations_since, p.temp_blocks_since,
     p.last_step, p.last_violation, p.violations, p.temp_blocks)
+end
+
+function penalty.write_durations(config)
+  local durations = config.duration
+  return struct.pack(DURATIONS_FORMAT, (durations[WARN] or 0) / 1000000, (durations[THROTTLE] or 0) / 1000000)
+end
+
+-- As much of the policy's penalty as is needed to tell the state of a machine.
+function penalty.read_durations(packed)
+  local config = { violations = {}, duration = {} }
+  if packed and #packed == 8 then
+    local warn, throttle = struct.unpack(DURATIONS_FORMAT, packed)
+    config.duration[WARN] = warn > 0 and warn * 1000000 or nil
+    config.duration[THROTTLE] = throttle > 0 and throttle * 1000000 or nil
+  end
+  return config
 end
 
 -- The violations that a state begins with: its own threshold.
@@ -150,22 +170,31 @@ function penalty.violate(p, config, now)
   return true
 end
 
--- The microseconds from now for which the machine says anything; nil = for ever.
-function penalty.matters_for(p, config, now)
-  if p.state == BLOCK and p.expires == FOREVER then
+-- The microseconds from now until the machine has stepped down to NORMAL by itself; nil = never.
+function penalty.normal_in(p, config, now)
+  if p.state == NORMAL then
+    return 0
+  end
+  if p.expires == FOREVER then
     return nil
   end
-  local longest = math.max(0, p.violations_since + config.window - now)
+  local falls, state = p.expires - now, p.state
+  while state ~= NORMAL do
+    state = state == BLOCK and NORMAL or below(config, state)
+    falls = falls + (config.duration[state] or 0)
+  end
+  return falls
+end
+
+-- The microseconds from now for which the machine says anything; nil = for ever.
+function penalty.matters_for(p, config, now)
+  local falls = penalty.normal_in(p, config, now)
+  if not falls then
+    return nil
+  end
+  local longest = math.max(falls, p.violations_since + config.window - now)
   if p.temp_blocks > 0 then
     longest = math.max(longest, p.temp_blocks_since + config.block_within - now)
-  end
-  if p.state ~= NORMAL then
-    local falls, state = p.expires - now, p.state
-    while state ~= NORMAL do
-      state = state == BLOCK and NORMAL or below(config, state)
-      falls = falls + (config.duration[state] or 0)
-    end
-    longest = math.max(longest, falls)
   end
   return longest
 end

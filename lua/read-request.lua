@@ -32,7 +32,10 @@ local function subject_of(key_index)
 end
 
 local function read_penalty()
-  local one = { subject = subject_of(next_number()), enforced = next_number() == 1, text = next_text() }
+  local key_index = next_number()
+  local one = { key_index = key_index, subject = subject_of(key_index), index = next_number() }
+  one.enforced = next_number() == 1
+  one.text = next_text()
   one.tolerance = next_number()
   local config = { window = next_number() * 1000000, min_step = next_number() * 1000000, violations = {}, duration = {} }
   for state = WARN, TEMP_BLOCK do

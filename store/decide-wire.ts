@@ -15,7 +15,7 @@ export const ALGORITHM_CODES = { TokenBucket: 1, SlidingWindow: 2, SlidingWindow
 const OUTCOME_CODES = { Admitted: 1, Denied: 2, NotRun: 3 } as const;
 const OUTCOMES: readonly (RuleOutcome | undefined)[] = [undefined, 'Admitted', 'Denied', 'NotRun', 'Forgiven'];
 const CODES: readonly (Verdict['code'] | undefined)[] = ['denied', 'admitted', undefined, 'blocked'];
-const STATES: readonly PenaltyState[] = ['NORMAL', 'WARN', 'THROTTLE', 'TEMP_BLOCK', 'BLOCK'];
+export const STATES: readonly PenaltyState[] = ['NORMAL', 'WARN', 'THROTTLE', 'TEMP_BLOCK', 'BLOCK'];
 
 /** KEYS and ARGV of the decision script for a batch of requests; see lua/decide.lua. */
 export class DecideArguments {
@@ -39,7 +39,8 @@ export class DecideArguments {
 
   #addPenalty(partition: string, { subject, text, penalty }: SelectedPenalty): void {
     const { warn, throttle, tempBlock, block } = penalty;
-    this.args.push(this.#key(this.#names.penalty(partition, subject)), penalty.enforced ? 1 : 0, text);
+    const [key, index] = [this.#names.penalty(partition, subject), this.#names.penaltyIndex(partition)];
+    this.args.push(this.#key(key), this.#key(index), penalty.enforced ? 1 : 0, text);
     this.args.push(penalty.tolerancePercent, penalty.violationWindowSeconds, penalty.minSecondsPerStep);
     this.args.push(warn?.violations ?? 0, warn?.forSeconds ?? 0);
     this.args.push(throttle?.violations ?? 0, throttle?.forSeconds ?? 0, throttle?.limitPercent ?? 100);

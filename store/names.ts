@@ -11,6 +11,8 @@ export type Names = {
   penalty(partition: string, subject: string): string;
   /** Invalid API keys of one client in one domain, by a hash of both. */
   invalidKeys(client: string): string;
+  /** The subjects above NORMAL. */
+  penaltyIndex(partition: string): string;
   /** What a request was charged, by the digest of its id. */
   charge(digest: string): string;
 };
@@ -18,6 +20,7 @@ export type Names = {
 /** The layouts of hashes; part of their names, so that two layouts never meet in one hash. */
 const COUNTERS_LAYOUT = 'c1';
 const PENALTIES_LAYOUT = 'p1';
+const PENALTY_INDEX_LAYOUT = 'pi1';
 const CHARGES_LAYOUT = 'r1';
 
 export const INSTALLATION_PATTERN = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
@@ -38,6 +41,7 @@ export function createNames(installation: string): Names {
     consumerKey: (name) => `${prefix}:{keys}:key:${name}`,
     penalty: (partition, subject) => `${prefix}:${PENALTIES_LAYOUT}:{${partition}}:${subject}`,
     invalidKeys: (client) => `${prefix}:ip1:{${client}}`,
+    penaltyIndex: (partition) => `${prefix}:${PENALTY_INDEX_LAYOUT}:{${partition}}`,
     charge: (digest) => `${prefix}:${CHARGES_LAYOUT}:{${digest}}`,
     counters: (partition, subject) => `${prefix}:${COUNTERS_LAYOUT}:{${partition}}:${subject}`,
   };

@@ -11,7 +11,11 @@ describe('names in Redis', () => {
     expect([names.consumerKeysMarker, names.consumerKeysIndex, names.consumerKey('a')].map(tag)).toEqual(
       Array.from({ length: 3 }, () => 'keys'),
     );
-    expect([names.counters('p', 'a'), names.counters('p', 'b')].map(tag)).toEqual(['p', 'p']);
+    expect([names.counters('p', 'a'), names.penalty('p', 'b'), names.penaltyIndex('p')].map(tag)).toEqual([
+      'p',
+      'p',
+      'p',
+    ]);
   });
 
   it.each(['', 'Default', 'a:b', 'a}b', '-a', 'a-', 'a'.repeat(64)])(

@@ -44,14 +44,21 @@ describe('a script', () => {
     expect(await calls()).toEqual({ evalsha: 2, eval: 1 });
   });
 
-  it.each(['acknowledge', 'decide', 'find-consumer-key', 'list-pods', 'publish', 'refund', 'write-consumer-keys'])(
-    'is a file that Redis accepts, with its fragments in place: %s',
-    async (name) => {
-      const text = readScript(name);
-      expect(text.startsWith('#!lua')).toBe(true);
-      expect(text).not.toContain('@include');
-      expect(await server.redis.script('LOAD', text)).toMatch(/^[0-9a-f]{40}$/);
-      expect(loadScript(name).text).toBe(text);
-    },
-  );
+  it.each([
+    'acknowledge',
+    'decide',
+    'find-consumer-key',
+    'list-penalties',
+    'list-pods',
+    'pardon',
+    'publish',
+    'refund',
+    'write-consumer-keys',
+  ])('is a file that Redis accepts, with its fragments in place: %s', async (name) => {
+    const text = readScript(name);
+    expect(text.startsWith('#!lua')).toBe(true);
+    expect(text).not.toContain('@include');
+    expect(await server.redis.script('LOAD', text)).toMatch(/^[0-9a-f]{40}$/);
+    expect(loadScript(name).text).toBe(text);
+  });
 });

@@ -1,0 +1,53 @@
+import type { Redis } from 'ioredis';
+import type { PenaltyState } from '../../policy/decision.ts';
+import type { CompiledPenalty } from '../../policy/documents.ts';
+import type { SelectedPenalty } from '../../policy/select.ts';
+import type { Decider, TimedVerdict } from '../../store/decide.ts';
+import type { DecideRequest } from '../../store/decide-wire.ts';
+import { aWindow } from './limits.ts';
+import { aRule } from './plain.ts';
+import { setClock } from './virtual-clock.ts';
+
+/** Every denial is a violation; one step for each, as fast as they come. */
+export const quickPenalty: CompiledPenalty = {
+  enforced: true,
+  countBy: ['consumer'],
+  tolerancePercent: 0,
+  violationWindowSeconds: 600,
+  minSecondsPerStep: 0,
+  warn: { violations: 1, forSeconds: 100 },
+  throttle: { violations: 2, forSeconds: 50, limitPercent: 50 },
+  tempBlock: { violations: 3, forSeconds: 30 },
+  block: { tempBlocks: 2, withinSeconds: 1_000, forSeconds: 500 },
+};
+
+export const aPenalty = (subject: string, penalty: Partial<CompiledPenalty> = {}): SelectedPenalty => ({
+  policy: 'test/policy',
+  subject,
+  text: `test/policy consumer=${subject}`,
+  penalty: { ...quickPenalty, ...penalty },
+});
+
+/** A request of a subject that may ask `capacity` times a minute and is punished beyond that. */
+export function punishableRequest(
+  subject: string,
+  penalty: Partial<CompiledPenalty> = {},
+  capacity = 1,
+): DecideRequest {
+  const rules = [aRule([aWindow({ subject, capacity })], { penalty: 0, throttled: true })];
+  return { partition: 'p', selection: { rules, penalties: [aPenalty(subject, penalty)] }, cost: 1 };
+}
+
+/** Asks on the virtual clock, from `from` (microseconds) on once a second, until the state is reached; says when. */
+export async function driveTo(
+  state: PenaltyState,
+  { redis, decider, request, from }: { redis: Redis; decider: Decider; request: DecideRequest; from: bigint },
+): Promise<{ readonly at: bigint; readonly verdict: TimedVerdict }> {
+  for (let second = 0n; second < 500n; second += 1n) {
+    const at = from + second * 1_000_000n;
+    await setClock(redis, at);
+    const verdict = await decider.decide(request);
+    if (verdict.penalties[0]?.after === state) return { at, verdict };
+  }
+  throw new Error(`never reached ${state}`);
+}

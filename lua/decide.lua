@@ -9,7 +9,9 @@
 -- KEYS[1..n]   hashes of counters and of penalties, and indexes of penalties, in one slot
 -- ARGV[1]      number of requests
 -- then for each request
---   mode       1 = consume, 0 = peek: the same answer, and nothing is written
+--   mode       1 = consume; 0 = peek: the same answer, and nothing is written; 2.. = mode - 1 denials that a pod remembered
+--              and answered by itself: the request lists only the rules and limits that had denied. Nothing is judged or
+--              charged, the denials fill meters, all at once; at most one violation comes of it, none while a penalty blocks
 --   penalties  number of them (0..16), and for each
 --     key        index into KEYS
 --     index      index into KEYS, of the index of subjects above NORMAL
@@ -39,7 +41,8 @@
 -- Reply        the time of Redis (microseconds), then for each request one string of numbers:
 --   2                                       a key of it holds something else (WRONGTYPE)
 --   <code> <retry_after> <by_throttle> <penalty>... <rule>...
---     code         1 admitted, 0 denied, 3 blocked by a penalty (rules are not judged then: all have outcome 3)
+--     code         1 admitted, 0 denied, 3 blocked by a penalty (rules are not judged then: all have outcome 3). Of
+--                  remembered denials 0 or 3, with retry_after 0 and all outcomes 3
 --     retry_after  microseconds after which the whole request would pass; 0 = now, -1 = never at these limits
 --     by_throttle  1 if the request would have passed but for the percentage of a penalty
 --     <penalty>    state before, state after (0 NORMAL, 1 WARN, 2 THROTTLE, 3 TEMP_BLOCK, 4 BLOCK), microseconds until
@@ -84,35 +87,35 @@ local function charge(request, group, outcomes)
   end
 end
 
--- Whether the excess meter of a denied limit is full; otherwise it takes the cost.
-local function is_excess(one, limit)
+-- Fills the excess meter of a limit with the cost of `denials` denials, as far as they fit. Whether any does not.
+local function is_excess(one, limit, denials)
   local meter_limit = {
     algorithm = bucket,
     capacity = math.ceil(limit.full_capacity * one.tolerance / 100),
     refill = math.ceil((limit.algorithm == bucket and limit.full_refill or limit.full_capacity) * one.tolerance / 100),
     window = limit.window,
-    cost = limit.cost,
   }
   local meter = entry_of(one.subject, limit.field, meter_limit)
   if bucket.advance(meter.state, meter_limit, now) then
     touch(one.subject, meter)
   end
-  if not bucket.evaluate(meter.state, meter_limit) then
-    return true
+  local fitting = math.min(denials, math.floor(bucket.report(meter.state, meter_limit) / limit.cost))
+  if fitting > 0 then
+    meter_limit.cost = fitting * limit.cost
+    bucket.charge(meter.state, meter_limit)
+    touch(one.subject, meter)
   end
-  bucket.charge(meter.state, meter_limit)
-  touch(one.subject, meter)
-  return false
+  return fitting < denials
 end
 
--- What a final denial means for the penalties: fills meters, and counts at most one violation for each machine.
-local function punish(request, outcomes, waits)
+-- What final denials mean for the penalties: fills meters, and counts at most one violation for each machine.
+local function punish(request, outcomes, waits, denials)
   local excessive = {}
   for i, rule in ipairs(request.rules) do
     if rule.group == 0 and rule.penalty and outcomes[i] == DENIED then
       for n, limit in ipairs(rule.limits) do
         -- A cost that the limit never holds is a mistake of the caller, not a flood.
-        if waits[i][n] ~= 0 and limit.cost <= limit.full_capacity and is_excess(rule.penalty, limit) then
+        if waits[i][n] ~= 0 and limit.cost <= limit.full_capacity and is_excess(rule.penalty, limit, denials) then
           excessive[rule.penalty] = true
         end
       end
@@ -182,6 +185,25 @@ local function judge_shadows(request, admitted, outcomes, waits, states)
   end
 end
 
+-- Denials that a pod remembered: every limit that is listed had denied.
+local function count_remembered(request, before)
+  local _, blocked = penalties_at(request, now)
+  if not blocked then
+    local outcomes, waits = {}, {}
+    for i = 1, #request.rules do
+      outcomes[i], waits[i] = DENIED, {}
+    end
+    punish(request, outcomes, waits, request.remembered)
+  end
+  if has_moved then
+    keep_moved(request)
+  end
+  local reply = { blocked and '3 0 0' or '0 0 0' }
+  describe_penalties(reply, request, before)
+  describe_rules(reply, request, {}, {}, {})
+  return table.concat(reply, ' ')
+end
+
 local function decide()
   local request = read_request()
   if not request.readable then
@@ -190,6 +212,9 @@ local function decide()
   local before = {}
   for _, one in ipairs(request.penalties) do
     before[one] = machine_of(one).state.state
+  end
+  if request.remembered > 0 then
+    return count_remembered(request, before)
   end
   local states, blocked = penalties_at(request, now)
   local admitted, outcomes, waits = false, {}, {}
@@ -203,7 +228,7 @@ local function decide()
     if not admitted then
       by_throttle = throttles and judge(request, 0, now, {}) and 1 or 0
       if request.consumes then
-        punish(request, outcomes, waits)
+        punish(request, outcomes, waits, 1)
       end
     elseif request.consumes then
       charge(request, 0, outcomes)

@@ -111,7 +111,8 @@ local function register(rule, rules)
 end
 
 local function read_request()
-  local request = { consumes = next_number() == 1, penalties = {}, rules = {}, shadows = {}, readable = true }
+  local mode = next_number()
+  local request = { consumes = mode == 1, remembered = mode - 1, penalties = {}, rules = {}, shadows = {}, readable = true }
   for i = 1, next_number() do
     request.penalties[i] = read_penalty()
     request.readable = request.readable and request.penalties[i].subject

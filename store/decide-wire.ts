@@ -9,7 +9,34 @@ export type DecideRequest = {
   readonly selection: Pick<Selection, 'rules' | 'penalties'>;
   /** The same answer, and nothing is charged or punished. */
   readonly isPeek?: boolean;
+  /** So many denials were answered from memory; see `rememberedRequest`. At least 1. */
+  readonly rememberedDenials?: number;
 };
+
+const PEEK = 0;
+const CONSUME = 1;
+
+/** The mode of the script. A number of denials that cannot be counts as a peek: never as a request that is charged. */
+function modeOf({ isPeek, rememberedDenials }: DecideRequest): number {
+  if (isPeek === true) return PEEK;
+  if (rememberedDenials === undefined) return CONSUME;
+  return Number.isSafeInteger(rememberedDenials) && rememberedDenials >= 1 ? CONSUME + rememberedDenials : PEEK;
+}
+
+/**
+ * What tells Redis that a pod answered `denials` requests like `request` by itself, because it remembers this verdict:
+ * the rules and limits that denied, and nothing else. It is never charged; the answer says what became of the penalties.
+ */
+export function rememberedRequest(request: DecideRequest, verdict: Verdict, denials: number): DecideRequest {
+  const rules = request.selection.rules.flatMap((rule, i) => {
+    const said = verdict.rules[i];
+    if (rule.group !== 0 || rule.penalty === undefined || said?.outcome !== 'Denied') return [];
+    const limits = rule.limits.filter((_, n) => said.limits[n]?.retryAfterMicros !== 0);
+    return [{ ...rule, after: [], limits }];
+  });
+  const { penalties } = request.selection;
+  return { ...request, selection: { rules, penalties }, isPeek: false, rememberedDenials: denials };
+}
 
 export const ALGORITHM_CODES = { TokenBucket: 1, SlidingWindow: 2, SlidingWindowLog: 3 } as const;
 const OUTCOME_CODES = { Admitted: 1, Denied: 2, NotRun: 3 } as const;
@@ -30,8 +57,9 @@ export class DecideArguments {
     for (const request of requests) this.#addRequest(request);
   }
 
-  #addRequest({ partition, selection, isPeek }: DecideRequest): void {
-    this.args.push(isPeek === true ? 0 : 1, selection.penalties.length);
+  #addRequest(request: DecideRequest): void {
+    const { partition, selection } = request;
+    this.args.push(modeOf(request), selection.penalties.length);
     for (const penalty of selection.penalties) this.#addPenalty(partition, penalty);
     this.args.push(selection.rules.length);
     for (const rule of selection.rules) this.#addRule(partition, rule);

@@ -45,14 +45,14 @@ const UNKNOWN_TIME = -1;
 
 /** What the decision script charged for a request: the rules that admitted it, and of shadow rules the groups that passed. */
 export function chargeOf(
-  { partition, selection, cost, isPeek }: DecideRequest,
+  { partition, selection, isPeek }: DecideRequest,
   verdict: Verdict & { readonly redisMicros: number },
 ): Charge {
   const wasCharged = verdict.code === 'admitted' && isPeek !== true;
   const denying = new Set(selection.rules.map((rule, i) => (outcomeOf(verdict, i) === 'Denied' ? rule.group : -1)));
   const limits = selection.rules.flatMap((rule, i) => {
     const isCharged = wasCharged && outcomeOf(verdict, i) === 'Admitted' && !denying.has(rule.group);
-    return isCharged ? rule.limits.map((limit) => toCharged(limit, cost)) : [];
+    return isCharged ? rule.limits.map((limit) => toCharged(limit, rule.cost)) : [];
   });
   return { partition, redisMicros: verdict.redisMicros, limits };
 }

@@ -35,7 +35,7 @@ export function punishableRequest(
   capacity = 1,
 ): DecideRequest {
   const rules = [aRule([aWindow({ subject, capacity })], { penalty: 0, throttled: true })];
-  return { partition: 'p', selection: { rules, penalties: [aPenalty(subject, penalty)] }, cost: 1 };
+  return { partition: 'p', selection: { rules, penalties: [aPenalty(subject, penalty)] } };
 }
 
 /** Asks on the virtual clock, from `from` (microseconds) on once a second, until the state is reached; says when. */

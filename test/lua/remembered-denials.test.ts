@@ -254,7 +254,7 @@ describe('denials that a pod remembered', () => {
       aRule([scarce], { group: 1 }),
     ];
     const penalties = [aPenalty('first'), aPenalty('second')];
-    const request: DecideRequest = { partition: 'p', selection: { rules, penalties }, cost: 1 };
+    const request: DecideRequest = { partition: 'p', selection: { rules, penalties } };
     await decideAt(START, request);
     const verdict = await decideAt(START, request);
     const remembered = rememberedRequest(request, verdict, 4);

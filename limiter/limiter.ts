@@ -7,7 +7,7 @@ import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { subscribeToChanges, type Subscription } from '../store/changes.ts';
 import { RedisClock } from '../store/clock.ts';
-import { connect, disconnect } from '../store/connection.ts';
+import { connect, type ConnectionEvents, disconnect, type Liveness } from '../store/connection.ts';
 import { findConsumerKey } from '../store/consumer-keys.ts';
 import { within } from '../store/deadline.ts';
 import { Decider } from '../store/decide.ts';
@@ -47,6 +47,9 @@ export type LimiterOptions = {
 /** What requests under way have to be answered in when the limiter stops. */
 const CLOSE_MILLIS = 3_000;
 
+/** Decisions notice within two and a half seconds that Redis fell silent, whether anybody asks or not. */
+const WATCHED: Liveness = { pingMillis: 500, silenceMillis: 2_000 };
+
 export type Limiter = { stop(): Promise<void> };
 
 /** Resolves when both ports listen; whether a configuration is loaded then is what /readyz says. */
@@ -56,15 +59,26 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   const clock = new RedisClock();
   // Decisions have a connection of their own: a large document must not stand in front of them.
   let hasConnected = false;
-  const decisions = connectAs('decisions', options, () => {
-    hasConnected = true;
-  });
+  const decisions = connectAs(
+    'decisions',
+    options,
+    () => {
+      hasConnected = true;
+    },
+    WATCHED,
+  );
   const configuration = connectAs('configuration', options, () => loader.refresh());
   const keys = new KeyCache({
     find: (name) => within(options.redisDeadlineMillis, findConsumerKey(decisions, names, options.owner, name)),
     monotonicMillis: () => performance.now(),
   });
-  const decider = new Decider(decisions, names, clock, { deadlineMillis: options.redisDeadlineMillis });
+  const decider = new Decider(decisions, names, clock, {
+    deadlineMillis: options.redisDeadlineMillis,
+    onBreakerTransition: (to) => {
+      metrics.countBreakerTransition(to);
+      if (to !== 'HALF_OPEN') log.warn({ event: 'breaker', state: to }, `the breaker before Redis is ${to}`);
+    },
+  });
   const loader = new SnapshotLoader({
     redis: configuration,
     names,
@@ -74,6 +88,7 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     owner: options.owner,
     pod: options.pod,
     instance: randomUUID(),
+    isFailing: () => decider.isFailing,
   });
   // Once ready it stays so: losing Redis later makes the failure policies decide, which is serving.
   const isReady = (): boolean => loader.snapshot !== undefined && hasConnected;
@@ -82,6 +97,7 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     isReady,
     isRedisReachable: () => loader.isRedisReachable,
     inFlight: () => decider.inFlight,
+    breaker: () => decider.breakerState,
   });
   const fallback = new LocalFallback({ pods: () => loader.pods, monotonicMillis: () => performance.now() });
   const ipBlocks = new IPBlocks({
@@ -100,7 +116,7 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   const doors = createDoors({ checker, clock, metrics, log, checkDomain: options.checkDomain, ...state });
   const ops = createOps({ metrics, isReady, problem: () => loader.problem });
   const subscription = subscribeToChanges(options.redisUrl, names, ['head', 'key'], () => loader.refresh());
-  const running = { loader, subscription, servers: [doors, ops], connections: [decisions, configuration] };
+  const running = { loader, decider, subscription, servers: [doors, ops], connections: [decisions, configuration] };
   try {
     await listen(doors, options.host, options.port);
     await listen(ops, options.host, options.opsPort);
@@ -115,28 +131,31 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
 
 type Running = {
   readonly loader: SnapshotLoader;
+  readonly decider: Decider;
   readonly subscription: Subscription;
   readonly servers: readonly Server[];
   readonly connections: readonly Redis[];
 };
 
 /** Leaves the list of pods, answers what is under way, then lets go of everything. */
-async function stop({ loader, subscription, servers, connections }: Running): Promise<void> {
+async function stop({ loader, decider, subscription, servers, connections }: Running): Promise<void> {
   await loader.stop();
   await Promise.all(servers.map(close));
   subscription.close();
+  decider.stop();
   connections.forEach(disconnect);
 }
 
-function connectAs(role: string, options: LimiterOptions, onReady: () => void): Redis {
-  return connect(options.redisUrl, {
+function connectAs(role: string, options: LimiterOptions, onReady: () => void, liveness?: Liveness): Redis {
+  const events: ConnectionEvents = {
     onDown: (message) =>
       options.log.warn({ event: 'redis_down', role }, `Redis cannot be reached, trying again: ${message}`),
     onReady: () => {
       options.log.info({ event: 'redis_ready', role });
       onReady();
     },
-  });
+  };
+  return connect(options.redisUrl, events, liveness);
 }
 
 async function listen(server: Server, host: string, port: number): Promise<void> {

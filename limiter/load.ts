@@ -20,6 +20,8 @@ export type LoaderOptions = {
   readonly owner: string;
   readonly pod: string;
   readonly instance: string;
+  /** Whether most decisions cannot be had from Redis now. */
+  readonly isFailing: () => boolean;
 };
 
 const HEARTBEAT_MILLIS = 2_000;
@@ -140,7 +142,7 @@ export class SnapshotLoader {
   }
 
   #acknowledgement(): Acknowledgement {
-    const { pod, instance, keys } = this.#options;
+    const { pod, instance, keys, isFailing } = this.#options;
     return {
       pod,
       instance,
@@ -148,6 +150,7 @@ export class SnapshotLoader {
       ...(this.#sinceMicros === undefined ? {} : { sinceMicros: this.#sinceMicros }),
       formats: [FORMAT],
       keySequence: keys.sequence,
+      decisions: isFailing() ? 'failing' : 'ok',
       ...(this.#problem === undefined ? {} : { problem: this.#problem }),
     };
   }

@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Decision } from '../policy/decision.ts';
+import type { BreakerState } from '../store/breaker.ts';
 
 /** Series of one metric; further label values are counted under OTHER. */
 const MAX_SERIES = 10_000;
@@ -11,7 +12,10 @@ export type LimiterState = {
   readonly isReady: () => boolean;
   readonly isRedisReachable: () => boolean;
   readonly inFlight: () => number;
+  readonly breaker: () => BreakerState;
 };
+
+const BREAKER_VALUES: Readonly<Record<BreakerState, number>> = { CLOSED: 0, HALF_OPEN: 1, OPEN: 2 };
 
 /** Counts on the hot path are plain numbers; they become series when they are scraped. */
 class Tally {
@@ -43,6 +47,7 @@ export class LimiterMetrics {
   readonly #decisions = new Tally();
   readonly #missing = new Tally();
   readonly #storeErrors = new Tally();
+  readonly #breakerTransitions = new Tally();
   readonly #duration: Histogram;
 
   constructor(state: LimiterState) {
@@ -66,6 +71,12 @@ export class LimiterMetrics {
       ['code'],
       this.#storeErrors,
     );
+    this.#counter(
+      'sluice_breaker_transitions_total',
+      'How often the breaker before Redis changed its state, by the new one.',
+      ['to'],
+      this.#breakerTransitions,
+    );
     this.#duration = new Histogram({
       name: 'sluice_decision_duration_seconds',
       help: 'Time from a parsed request to its decision.',
@@ -83,6 +94,12 @@ export class LimiterMetrics {
       Number(state.isRedisReachable()),
     );
     gauge(registers, 'sluice_decisions_in_flight', 'Decisions that wait for Redis.', state.inFlight);
+    gauge(
+      registers,
+      'sluice_breaker_state',
+      'The breaker before Redis: 0 = closed, 1 = half open, 2 = open.',
+      () => BREAKER_VALUES[state.breaker()],
+    );
   }
 
   countDecision(domain: string, decision: Decision): void {
@@ -97,6 +114,10 @@ export class LimiterMetrics {
 
   countStoreError(code: string): void {
     this.#storeErrors.add(code, () => ({ code }));
+  }
+
+  countBreakerTransition(to: BreakerState): void {
+    this.#breakerTransitions.add(to, () => ({ to }));
   }
 
   observeDuration(seconds: number): void {

@@ -23,6 +23,8 @@ const acknowledgementSchema = z.object({
   formats: z.array(z.number()),
   /** The state of the set of consumers' keys that it knows. */
   keySequence: z.number(),
+  /** Whether it can decide by the counters; while it cannot, the failure policies decide. Absent: nothing is known. */
+  decisions: z.enum(['ok', 'failing']).optional(),
   /** Why it does not enforce a newer revision, for people. */
   problem: z.string().optional(),
 });

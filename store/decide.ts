@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { Verdict } from '../policy/decision.ts';
+import { Breaker, type BreakerState } from './breaker.ts';
 import type { RedisClock } from './clock.ts';
 import { within } from './deadline.ts';
 import { DecideArguments, type DecideRequest, decodeVerdict } from './decide-wire.ts';
@@ -18,9 +19,17 @@ export type DeciderOptions = {
   readonly maxBatch?: number;
   /** Requests under way; above it they are refused at once. */
   readonly maxInFlight?: number;
+  readonly onBreakerTransition?: (to: BreakerState) => void;
   /** For tests only: the script with another clock. */
   readonly script?: Script;
 };
+
+/** How late a time-out may be before it says more about this process than about Redis. */
+const HEALTHY_LAG_MILLIS = 10;
+
+// Made once: what is refused by the thousand must not cost a stack trace each.
+const OVERLOADED = new StoreError('OVERLOADED', 'too many decisions are under way');
+const BREAKER_OPEN = new StoreError('BREAKER_OPEN', 'Redis failed too often just now');
 
 type Pending = {
   readonly request: DecideRequest;
@@ -30,7 +39,8 @@ type Pending = {
 
 /**
  * Decisions over the counters in Redis. All requests of one turn of the event loop go out in one script call; several
- * calls may be under way. A decision is never sent twice, as nobody knows whether a lost one was charged.
+ * calls may be under way. A decision is never sent twice, as nobody knows whether a lost one was charged. While Redis
+ * does not answer, a breaker refuses decisions at once.
  */
 export class Decider {
   readonly #redis: Redis;
@@ -40,6 +50,7 @@ export class Decider {
   readonly #deadlineMillis: number;
   readonly #maxBatch: number;
   readonly #maxInFlight: number;
+  readonly #breaker: Breaker;
   #waiting: Pending[] = [];
   #inFlight = 0;
 
@@ -51,17 +62,39 @@ export class Decider {
     this.#deadlineMillis = options.deadlineMillis;
     this.#maxBatch = options.maxBatch ?? 100;
     this.#maxInFlight = options.maxInFlight ?? 10_000;
+    this.#breaker = new Breaker({
+      monotonicMillis: () => clock.monotonicMillis(),
+      probe: () => within(options.deadlineMillis, redis.ping()),
+      ...(options.onBreakerTransition === undefined ? {} : { onTransition: options.onBreakerTransition }),
+    });
+    redis.on('ready', this.#wake);
   }
+
+  get breakerState(): BreakerState {
+    return this.#breaker.state;
+  }
+
+  /** Whether most decisions of the last second could not be had. */
+  get isFailing(): boolean {
+    return this.#breaker.isFailing;
+  }
+
+  /** Lets go of the connection; decisions under way end as they would. */
+  stop(): void {
+    this.#redis.off('ready', this.#wake);
+    this.#breaker.stop();
+  }
+
+  readonly #wake = (): void => this.#breaker.wake();
 
   get inFlight(): number {
     return this.#inFlight;
   }
 
-  /** Rejects with StoreError: UNAVAILABLE, TIMEOUT, OVERLOADED, REFUSED, WRONG_TYPE or BAD_REPLY. */
+  /** Rejects with StoreError: UNAVAILABLE, TIMEOUT, OVERLOADED, BREAKER_OPEN, REFUSED, WRONG_TYPE or BAD_REPLY. */
   decide(request: DecideRequest): Promise<TimedVerdict> {
-    if (this.#inFlight >= this.#maxInFlight) {
-      return Promise.reject(new StoreError('OVERLOADED', `${this.#inFlight} decisions are under way`));
-    }
+    if (this.#breaker.state !== 'CLOSED') return Promise.reject(BREAKER_OPEN);
+    if (this.#inFlight >= this.#maxInFlight) return Promise.reject(OVERLOADED);
     this.#inFlight += 1;
     // The check phase follows the poll phase: by then every request that arrived with this turn has joined.
     if (this.#waiting.length === 0) setImmediate(() => this.#flush());
@@ -90,13 +123,22 @@ export class Decider {
         throw new StoreError('BAD_REPLY', 'the reply has another length than the batch');
       const redisMicros = integerOf(reply[0]);
       this.#clock.observe(redisMicros, sentAt);
+      this.#breaker.succeeded(sentAt, batch.length);
       batch.forEach((pending, index) => settle(pending, reply[index + 1], redisMicros));
     } catch (error) {
       const storeError = toStoreError(error);
+      this.#noteFailure(storeError, sentAt, batch.length);
       for (const pending of batch) pending.reject(storeError);
     } finally {
       this.#inFlight -= batch.length;
     }
+  }
+
+  /** A time-out that came late itself shows that this process was busy, and nothing about Redis. */
+  #noteFailure({ code }: StoreError, sentAt: number, decisions: number): void {
+    const waited = this.#clock.monotonicMillis() - sentAt;
+    if (code === 'TIMEOUT' && waited > this.#deadlineMillis + HEALTHY_LAG_MILLIS) return;
+    this.#breaker.failed(code, sentAt, decisions);
   }
 }
 

@@ -4,6 +4,7 @@
  * - UNAVAILABLE: no connection, or it broke; the outcome of a call under way is unknown
  * - TIMEOUT: no answer in time; the call may have been executed
  * - OVERLOADED: too many calls under way; this one was not sent
+ * - BREAKER_OPEN: Redis failed too often just now; this call was not sent
  * - REFUSED: Redis refused before executing (OOM, READONLY, NOREPLICAS, LOADING, BUSY, NOAUTH, ...)
  * - WRONG_TYPE: a key of ours holds something else
  * - BAD_REPLY: a reply that the script never gives
@@ -16,6 +17,7 @@ export type StoreErrorCode =
   | 'UNAVAILABLE'
   | 'TIMEOUT'
   | 'OVERLOADED'
+  | 'BREAKER_OPEN'
   | 'REFUSED'
   | 'WRONG_TYPE'
   | 'BAD_REPLY'
@@ -28,6 +30,7 @@ const TRANSIENT: ReadonlySet<StoreErrorCode> = new Set([
   'UNAVAILABLE',
   'TIMEOUT',
   'OVERLOADED',
+  'BREAKER_OPEN',
   'REFUSED',
   'HEAD_MOVED',
   'MISSING_DOCUMENT',

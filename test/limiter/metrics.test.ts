@@ -3,7 +3,13 @@ import { LimiterMetrics } from '../../limiter/metrics.ts';
 import { NO_POLICY } from '../../policy/decision.ts';
 
 const aLimiter = (): LimiterMetrics =>
-  new LimiterMetrics({ revision: () => 7, isReady: () => true, isRedisReachable: () => true, inFlight: () => 3 });
+  new LimiterMetrics({
+    revision: () => 7,
+    isReady: () => true,
+    isRedisReachable: () => true,
+    inFlight: () => 3,
+    breaker: () => 'OPEN',
+  });
 
 const valueOf = (text: string, series: string): number =>
   Number(
@@ -21,6 +27,7 @@ describe('the metrics of a limiter', () => {
     expect(valueOf(text, 'sluice_decisions_total{domain="shop",policy="",action="ALLOW",reason="NO_POLICY"}')).toBe(3);
     expect(valueOf(text, 'sluice_snapshot_revision')).toBe(7);
     expect(valueOf(text, 'sluice_decisions_in_flight')).toBe(3);
+    expect(valueOf(text, 'sluice_breaker_state')).toBe(2);
   });
 
   it('are bounded: what would be one series too many counts under "other"', async () => {

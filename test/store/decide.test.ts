@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RedisClock } from '../../store/clock.ts';
@@ -10,6 +9,7 @@ import { callsOf, resetCommandStats } from '../harness/command-stats.ts';
 import { eventually } from '../harness/eventually.ts';
 import { aBucket, aWindow } from '../harness/limits.ts';
 import { freePort, type PrivateRedis, privateRedis } from '../harness/redis.ts';
+import { stallUntilRedisAnswered } from '../harness/stall.ts';
 import { startTcpProxy, type TcpProxy } from '../harness/tcp-proxy.ts';
 import { decidePlain, type PlainVerdict } from '../harness/plain.ts';
 
@@ -143,25 +143,13 @@ describe('the deadline', () => {
       const decisions = Array.from({ length: 20 }, () => decideWith(decider));
       // The call leaves in the check phase of this turn.
       await new Promise(setImmediate);
-      stallUntilRedisAnswered(server.port);
+      stallUntilRedisAnswered(server.port, 60);
       await Promise.all(decisions);
     }
     expect(await callsOf(server.redis, 'evalsha')).toBe(10);
     disconnect(direct);
   });
 });
-
-/**
- * Blocks the event loop for 60 ms and until Redis, which does one thing after the other, has answered somebody who came
- * later: then the replies are there, and only this process is slow.
- */
-function stallUntilRedisAnswered(port: number): void {
-  const program = `
-    const socket = require('node:net').connect(${port}, '127.0.0.1', () => socket.write('PING\\r\\n'));
-    socket.once('data', () => setTimeout(() => socket.destroy(), 60));`;
-  const { status } = spawnSync(process.execPath, ['-e', program]);
-  if (status !== 0) throw new Error('Redis did not answer');
-}
 
 describe('too many requests under way', () => {
   it('are refused at once, and accepted again when there is room', async () => {

@@ -33,6 +33,7 @@ describe('any failure becomes a StoreError', () => {
     ['UNAVAILABLE', true],
     ['TIMEOUT', true],
     ['OVERLOADED', true],
+    ['BREAKER_OPEN', true],
     ['REFUSED', true],
     ['HEAD_MOVED', true],
     ['MISSING_DOCUMENT', true],

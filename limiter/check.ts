@@ -166,16 +166,18 @@ export class Checker {
     const early = decideWithoutCounters(selection, nowMicros);
     if (early !== undefined) return early;
     // Whose counters these would be is not known: the failure policies decide, as they do without Redis.
-    if (!isKnown) return unidentified(fallback.decide(selection.rules, isPeek));
+    if (!isKnown) return unidentified(fallback.decide(selection.rules, { isPeek }));
     try {
       const verdict = await decider.decide({ partition: partitionFor(domain, context), isPeek, selection });
       if (trace) trace.verdict = verdict;
       return decideOver(selection, verdict, verdict.redisMicros);
     } catch (error) {
-      const { code } = toStoreError(error);
+      const { code, refusal } = toStoreError(error);
       metrics.countStoreError(code);
       if (trace) trace.storeError = code;
-      return withExemptions(selection, fallback.decide(selection.rules, isPeek));
+      // Whoever is not known can be many, and fill Redis: that must not open the door to them.
+      const mayOpen = refusal !== 'OOM' || isAuthenticated(context.consumer);
+      return withExemptions(selection, fallback.decide(selection.rules, { isPeek, mayOpen }));
     }
   }
 
@@ -218,6 +220,11 @@ function contextOf(
 function partitionFor({ domain, partition, settings }: DomainIndex, context: RequestContext): string {
   if (settings.partitionBy === undefined) return partition;
   return partitionOf(domain, settings.partitionBy, context[settings.partitionBy] ?? '');
+}
+
+/** Whether a key or a trusted caller says who it is; an address does not. */
+function isAuthenticated(consumer: string | undefined): boolean {
+  return consumer !== undefined && !consumer.startsWith('ip:');
 }
 
 /** A denial of somebody whose key cannot be looked up now is no verdict on the key. */

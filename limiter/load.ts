@@ -9,6 +9,7 @@ import { readKeySetState } from '../store/consumer-keys.ts';
 import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
 import type { KeyCache } from './key-cache.ts';
+import { PodCount } from './pod-count.ts';
 
 export type LoaderOptions = {
   readonly redis: Redis;
@@ -46,11 +47,12 @@ export class SnapshotLoader {
   #running: Promise<void> | undefined;
   #isAskedAgain = false;
   #isStopped = false;
-  #pods: number | undefined;
+  readonly #pods: PodCount;
   #isReachable = false;
 
   constructor(options: LoaderOptions) {
     this.#options = options;
+    this.#pods = new PodCount(() => options.clock.monotonicMillis());
   }
 
   /** What is enforced; undefined until the first configuration was loaded. */
@@ -63,9 +65,9 @@ export class SnapshotLoader {
     return this.#problem;
   }
 
-  /** How many pods shared the work when Redis was last heard of; undefined if it never was. */
+  /** How many pods share the work, as last agreed through Redis; undefined if it never answered. */
   get pods(): number | undefined {
-    return this.#pods;
+    return this.#pods.agreed;
   }
 
   get isRedisReachable(): boolean {
@@ -137,7 +139,7 @@ export class SnapshotLoader {
     const { head, redisMicros, pods } = await acknowledge(redis, names, owner, { acknowledgement, isNew });
     clock.observe(redisMicros, sentAt);
     this.#lastAnnounced = announced;
-    this.#pods = pods;
+    this.#pods.seen(pods);
     return head;
   }
 
@@ -215,6 +217,7 @@ export class SnapshotLoader {
 
   #noteReachable(isReachable: boolean, error?: unknown): void {
     const wasReachable = this.#isReachable;
+    if (!isReachable) this.#pods.lost();
     this.#isReachable = isReachable;
     // A lost connection is logged where it is lost.
     if (isReachable || !wasReachable || (error instanceof StoreError && error.code === 'UNAVAILABLE')) return;

@@ -1,14 +1,22 @@
-import { LRUCache } from 'lru-cache';
+import type { FailurePolicy } from '../policy/schema/rate-limit-policy.ts';
 import { type Decision, deniedByFailurePolicy, FAIL_OPEN, LOCAL_FALLBACK } from '../policy/decision.ts';
 import type { SelectedLimit, SelectedRule } from '../policy/select.ts';
+import { type Bucket, LocalBuckets } from './local-buckets.ts';
 
 export type LocalFallbackOptions = {
   /** Pods that share the work, as of the last heartbeat; undefined if none ever succeeded. */
   readonly pods: () => number | undefined;
   readonly monotonicMillis: () => number;
+  /** For tests: how many subjects and limits have a bucket of their own. */
+  readonly maxBuckets?: number;
 };
 
-type Bucket = { tokens: number; atMillis: number };
+export type FallbackRequest = {
+  /** The same answer, and nothing is taken. */
+  readonly isPeek: boolean;
+  /** False: a rule that says Open is taken for LocalFallback. For failures that clients can bring about. */
+  readonly mayOpen?: boolean;
+};
 
 /** What one rule says while Redis cannot decide. */
 type Word =
@@ -27,20 +35,28 @@ const MAX_BUCKETS = 50_000;
  * its limits: a bucket of ceil(limit / pods), at least 1, in this process. The buckets outlive the recovery, so that a
  * Redis that comes and goes does not fill them anew each time. With P pods an outage of any length adds at most
  * limit + P in each window to what was admitted before, and one share for each pod at its start.
+ *
+ * Of 50,000 subjects and limits at once; beyond that further subjects share a few buckets.
  */
 export class LocalFallback {
   readonly #options: LocalFallbackOptions;
-  readonly #buckets = new LRUCache<string, Bucket>({ max: MAX_BUCKETS });
+  readonly #buckets: LocalBuckets;
 
   constructor(options: LocalFallbackOptions) {
     this.#options = options;
+    this.#buckets = new LocalBuckets(options.maxBuckets ?? MAX_BUCKETS);
+  }
+
+  /** Buckets that are remembered. */
+  get size(): number {
+    return this.#buckets.size;
   }
 
   /** The strictest rule wins; a rule that is closed cannot be forgiven. A peek is answered alike and takes nothing. */
-  decide(rules: readonly SelectedRule[], isPeek: boolean): Decision {
+  decide(rules: readonly SelectedRule[], request: FallbackRequest): Decision {
     const words = new Map<number, Word>();
     rules.forEach((rule, index) => {
-      if (rule.group === 0 && this.#runs(rule, words)) words.set(index, this.#ask(rule));
+      if (rule.group === 0 && this.#runs(rule, words)) words.set(index, this.#ask(rule, request));
     });
     if ([...words.values()].some((word) => word.kind === 'closed'))
       return deniedByFailurePolicy('FAIL_CLOSED', CLOSED_RETRY_MICROS);
@@ -54,8 +70,11 @@ export class LocalFallback {
         Number.isFinite(longest) ? Math.ceil(longest * 1000) : undefined,
       );
     }
-    if (!isPeek) for (const [index, word] of words) if (word.kind === 'admits') this.#charge(rules[index]);
-    const isOpen = [...words.keys()].some((index) => rules[index]?.failurePolicy === 'Open');
+    if (!request.isPeek) {
+      for (const [index, word] of words) if (word.kind === 'admits') this.#charge(rules[index], request);
+    }
+    const isOpen =
+      [...words.keys()].some((index) => rules[index]?.failurePolicy === 'Open') && request.mayOpen !== false;
     return isOpen || words.size === 0 ? FAIL_OPEN : LOCAL_FALLBACK;
   }
 
@@ -68,8 +87,8 @@ export class LocalFallback {
     });
   }
 
-  #ask(rule: SelectedRule): Word {
-    switch (rule.failurePolicy) {
+  #ask(rule: SelectedRule, request: FallbackRequest): Word {
+    switch (policyOf(rule, request)) {
       case 'Open':
         return ADMITS;
       case 'Closed':
@@ -85,27 +104,25 @@ export class LocalFallback {
   #wait(limit: SelectedLimit, cost: number): number {
     const capacity = this.#share(limit.capacity);
     if (cost > capacity) return Number.POSITIVE_INFINITY;
-    return Math.max(0, (cost - this.#bucketOf(limit).tokens) / this.#perMilli(limit));
+    const missing = cost * millisOf(limit) - this.#bucketOf(limit).level;
+    return Math.max(0, missing / this.#share(limit.refill));
   }
 
-  #charge(rule: SelectedRule | undefined): void {
-    if (rule === undefined || rule.failurePolicy !== 'LocalFallback') return;
-    for (const limit of rule.limits) this.#bucketOf(limit).tokens -= rule.cost;
+  #charge(rule: SelectedRule | undefined, request: FallbackRequest): void {
+    if (rule === undefined || policyOf(rule, request) !== 'LocalFallback') return;
+    for (const limit of rule.limits) this.#bucketOf(limit).level -= rule.cost * millisOf(limit);
   }
 
+  /** The bucket of a limit as it is now. */
   #bucketOf(limit: SelectedLimit): Bucket {
-    const key = `${limit.subject} ${limit.field}`;
     const now = this.#options.monotonicMillis();
-    const capacity = this.#share(limit.capacity);
-    const bucket = this.#buckets.get(key) ?? { tokens: capacity, atMillis: now };
-    bucket.tokens = Math.min(capacity, bucket.tokens + (now - bucket.atMillis) * this.#perMilli(limit));
+    const [capacity, refill] = [this.#share(limit.capacity), this.#share(limit.refill)];
+    const full = capacity * millisOf(limit);
+    const bucket = this.#buckets.find(limit, now, () => ({ level: full, atMillis: now, fullAtMillis: now }));
+    bucket.level = Math.min(full, bucket.level + (now - bucket.atMillis) * refill);
     bucket.atMillis = now;
-    this.#buckets.set(key, bucket);
+    bucket.fullAtMillis = now + millisOf(limit) * Math.max(1, capacity / Math.max(1, refill));
     return bucket;
-  }
-
-  #perMilli(limit: SelectedLimit): number {
-    return this.#share(limit.refill) / (limit.windowSeconds * 1000);
   }
 
   /** A limit that is shed has no share; a pod that never heard how many share the work takes the least. */
@@ -115,6 +132,13 @@ export class LocalFallback {
     return pods === undefined ? 1 : Math.max(1, Math.ceil(value / Math.max(1, pods)));
   }
 }
+
+/** What a rule says while Redis cannot decide this request. */
+function policyOf({ failurePolicy }: SelectedRule, { mayOpen }: FallbackRequest): FailurePolicy {
+  return failurePolicy === 'Open' && mayOpen === false ? 'LocalFallback' : failurePolicy;
+}
+
+const millisOf = (limit: SelectedLimit): number => limit.windowSeconds * 1_000;
 
 /** As in the decision script: by a rule that waits for this denial and admits, or is forgiven itself. */
 function isForgiven(index: number, rules: readonly SelectedRule[], words: ReadonlyMap<number, Word>): boolean {

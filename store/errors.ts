@@ -36,21 +36,38 @@ const TRANSIENT: ReadonlySet<StoreErrorCode> = new Set([
   'MISSING_DOCUMENT',
 ]);
 
+/** The word with which Redis refuses. Clients can bring about OOM, by being many. */
+const REFUSALS = [
+  'OOM',
+  'READONLY',
+  'NOREPLICAS',
+  'LOADING',
+  'BUSY',
+  'NOAUTH',
+  'NOPERM',
+  'WRONGPASS',
+  'MASTERDOWN',
+  'CLUSTERDOWN',
+  'TRYAGAIN',
+  'MISCONF',
+] as const;
+export type Refusal = (typeof REFUSALS)[number];
+
 export class StoreError extends Error {
   override readonly name = 'StoreError';
   readonly code: StoreErrorCode;
   /** Whether trying again later can help without anyone changing anything. */
   readonly transient: boolean;
+  /** Why Redis refused, if it did. */
+  readonly refusal: Refusal | undefined;
 
-  constructor(code: StoreErrorCode, message: string) {
+  constructor(code: StoreErrorCode, message: string, refusal?: Refusal) {
     super(message);
     this.code = code;
+    this.refusal = refusal;
     this.transient = TRANSIENT.has(code);
   }
 }
-
-const REFUSALS =
-  /^(OOM|READONLY|NOREPLICAS|LOADING|BUSY|NOAUTH|NOPERM|WRONGPASS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF)\b/;
 
 /** What the client library says when it is not connected. */
 const NOT_CONNECTED = /^(Stream isn't writeable|Connection is closed)/;
@@ -59,7 +76,8 @@ const NOT_CONNECTED = /^(Stream isn't writeable|Connection is closed)/;
 export function toStoreError(cause: unknown): StoreError {
   if (cause instanceof StoreError) return cause;
   const message = cause instanceof Error ? cause.message : String(cause);
-  if (REFUSALS.test(message)) return new StoreError('REFUSED', message);
+  const refusal = REFUSALS.find((word) => message === word || message.startsWith(`${word} `));
+  if (refusal !== undefined) return new StoreError('REFUSED', message, refusal);
   if (message.startsWith('WRONGTYPE')) return new StoreError('WRONG_TYPE', message);
   return new StoreError(
     'UNAVAILABLE',

@@ -152,6 +152,17 @@ describe('when Redis refuses', () => {
     await eventually(async () => expect(await ask(limiter)).toMatchObject(WITHIN_LIMIT));
   });
 
+  it('for want of memory, nobody gets more than a share whom no key and no caller names [P26]', async () => {
+    const limiter = await start();
+    await server.redis.config('SET', 'maxmemory', '1');
+    const anonymous = { consumer: undefined, ip: '203.0.113.9' };
+    const answers = await Promise.all(Array.from({ length: 30 }, () => ask(limiter, anonymous)));
+    expect(answers.filter(({ reason }) => reason === 'LOCAL_FALLBACK')).toHaveLength(10);
+    expect(answers.filter(({ reason }) => reason === 'LOCAL_FALLBACK_EXCEEDED')).toHaveLength(20);
+    expect(await ask(limiter)).toMatchObject(FAIL_OPEN);
+    expect(await ask(limiter, { api_key: 'key of acme' })).toMatchObject(FAIL_OPEN);
+  });
+
   it('one counter that is none, only its own requests pass, and are counted', async () => {
     const limiter = await start();
     await ask(limiter, { consumer: 'planted' });

@@ -108,13 +108,13 @@ describe('a refund', () => {
     await decider.decide(plainRequest('p', [exhausted], 10));
     const beside = aDayOf('SlidingWindow', 'beside');
     const request: DecideRequest = {
-      ...plainRequest('p', limits, 2),
+      partition: 'p',
       selection: {
         rules: [
-          aRule(limits),
-          aRule([full], { group: 1 }),
-          aRule([exhausted], { group: 2 }),
-          aRule([beside], { group: 2 }),
+          aRule(limits, { cost: 2 }),
+          aRule([full], { group: 1, cost: 2 }),
+          aRule([exhausted], { group: 2, cost: 2 }),
+          aRule([beside], { group: 2, cost: 2 }),
         ],
         penalties: [],
       },

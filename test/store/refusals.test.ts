@@ -81,6 +81,7 @@ describe('what Redis refuses before it executes anything', () => {
     try {
       await expect(decide()).rejects.toMatchObject({
         code: 'REFUSED',
+        refusal: word,
         transient: true,
         message: expect.stringMatching(new RegExp(`^${word}\\b`)),
       });

@@ -1,30 +1,78 @@
+import { randomUUID } from 'node:crypto';
 import { pino } from 'pino';
-import { ApiClient, loadKubeConfig } from '../operator/kubernetes/api-client.ts';
+import { ApiClient } from '../operator/kubernetes/api-client.ts';
 import { ClusterSource } from '../operator/kubernetes/cluster-source.ts';
-import { Operator } from '../operator/operator.ts';
+import { loadKubeConfig } from '../operator/kubernetes/connection.ts';
+import { ServiceEndpoints } from '../operator/kubernetes/endpoints.ts';
+import { LeaderElection, timesFor } from '../operator/kubernetes/leader-election.ts';
+import { OperatorMetrics } from '../operator/metrics/metrics.ts';
+import { CONTROLLERS, Operator } from '../operator/operator.ts';
+import { startOps } from '../operator/ops.ts';
 import type { OperatorSettings } from './settings.ts';
 import { untilStopped } from './until-stopped.ts';
 
+/** An orderly stop that takes longer has failed: what is under way is lost, and written by the next leader. */
+const STOP_MILLIS = 9_000;
+
 /** Runs until a signal, or until another operator took over. */
 export async function runOperator(settings: OperatorSettings): Promise<void> {
-  const log = pino({ level: settings.logLevel, base: { role: 'operator' } });
-  const client = new ApiClient(loadKubeConfig(settings.kubeconfig));
-  const { redisUrl, installation, owner, pepper } = settings;
+  const log = pino({ level: settings.logLevel, base: { role: 'operator', pod: settings.pod } });
+  const metrics = new OperatorMetrics({ controllers: CONTROLLERS, lease: settings.lease.name });
+  const client = new ApiClient(loadKubeConfig(settings.kubeconfig), {
+    perSecond: settings.apiRequestsPerSecond,
+    burst: 2 * settings.apiRequestsPerSecond,
+    observer: metrics.client,
+  });
+  const stopped = untilStopped();
   const displaced = Promise.withResolvers<'displaced'>();
-  const operator = new Operator({
+  const operator = createOperator(settings, { client, log, metrics, onFatal: () => displaced.resolve('displaced') });
+  const ops = await startOps({
+    host: settings.host,
+    port: settings.opsPort,
+    registry: metrics.registry,
+    problem: () => (operator.hasSynced() ? undefined : 'not all resources have been read yet'),
+    warnings: () => [],
+  });
+  log.info({ event: 'operator_started', ops_port: ops.port });
+  operator.start();
+  const cause = await Promise.race([stopped, displaced.promise]);
+  // Whoever took over goes on; this process must not come back to life by itself.
+  const exitCode = cause === 'displaced' ? 1 : 0;
+  process.exitCode = exitCode;
+  log.info({ event: 'stopping', cause });
+  setTimeout(() => process.exit(exitCode), STOP_MILLIS).unref();
+  await operator.stop();
+  await ops.stop();
+  await client.close();
+}
+
+type Parts = {
+  readonly client: ApiClient;
+  readonly log: pino.Logger;
+  readonly metrics: OperatorMetrics;
+  readonly onFatal: () => void;
+};
+
+function createOperator(settings: OperatorSettings, { client, log, metrics, onFatal }: Parts): Operator {
+  const { redisUrl, installation, owner, pepper, lease, limiterService } = settings;
+  const following = { log, observer: metrics.watch };
+  return new Operator({
     redisUrl,
     installation,
     owner,
     pepper,
     log,
-    source: new ClusterSource({ client, log }),
-    onFatal: () => displaced.resolve('displaced'),
+    metrics,
+    onFatal,
+    source: new ClusterSource({ client, ...following }),
+    leadership: new LeaderElection({
+      client,
+      lease,
+      identity: `${settings.pod}_${randomUUID()}`,
+      log,
+      times: timesFor(lease.seconds),
+      observer: metrics.election,
+    }),
+    ...(limiterService === undefined ? {} : { endpoints: new ServiceEndpoints(client, limiterService, following) }),
   });
-  operator.start();
-  const cause = await Promise.race([untilStopped(), displaced.promise]);
-  log.info({ event: 'stopping', cause });
-  await operator.stop();
-  await client.close();
-  // Whoever took over goes on; this process must not come back to life by itself.
-  if (cause === 'displaced') process.exitCode = 1;
 }

@@ -19,6 +19,8 @@ type Setting = {
 const port = z.coerce.number().int().min(0).max(65_535);
 const label = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'must be a DNS label');
 
+const dnsName = z.string().regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, 'must be a DNS name');
+
 const shared = {
   redisUrl: setting('redis-url', 'URL of Redis', z.url({ protocol: /^rediss?$/ }), 'redis://127.0.0.1:6379'),
   installation: setting('installation', 'tells installations on one Redis apart: a DNS label', label, 'default'),
@@ -47,17 +49,53 @@ const operatorOnly = {
     'path of a kubeconfig (default: the service account in a pod, else as kubectl)',
     z.string(),
   ),
+  leaseName: setting(
+    'lease-name',
+    'Lease by which the operators of an installation agree on one leader (default: sluice-operator-<installation>)',
+    dnsName,
+  ),
+  leaseSeconds: setting(
+    'lease-seconds',
+    'seconds after which another operator takes over from one that is dead',
+    z.coerce.number().int().min(3).max(3600),
+    '15',
+  ),
+  podNamespace: setting(
+    'pod-namespace',
+    'namespace of this pod: of its Lease, and of what is named without one (default: that of the service account, else "default")',
+    label,
+  ),
+  limiterService: setting(
+    'limiter-service',
+    '[namespace/]name of the Service of the limiters: its ready pods must acknowledge (default: the pods heard of lately)',
+    z
+      .string()
+      .max(317)
+      .regex(/^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'must be [namespace/]name'),
+  ),
+  apiRequestsPerSecond: setting(
+    'api-requests-per-second',
+    'requests to the API server a second, on average; twice as many at once after a pause',
+    z.coerce.number().min(1).max(10_000),
+    '50',
+  ),
 } as const;
 
-const limiterOnly = {
+const serving = {
   host: setting('host', 'address to listen on', z.string(), '0.0.0.0'),
-  port: setting('port', 'port of the decision API', port, '8080'),
   opsPort: setting('ops-port', 'port of probes and metrics', port, '9090'),
   podName: setting(
     'pod-name',
     'name of this pod, unique in the installation (default: the host name)',
     z.string().min(1).max(253),
   ),
+} as const;
+
+const limiterOnly = {
+  host: serving.host,
+  port: setting('port', 'port of the decision API', port, '8080'),
+  opsPort: serving.opsPort,
+  podName: serving.podName,
   previousPepperFile: setting(
     'previous-pepper-file',
     'file that holds the pepper before this one, while it is being replaced',
@@ -92,7 +130,15 @@ export type SharedSettings = {
   readonly pepper: string;
   readonly logLevel: string;
 };
-export type OperatorSettings = SharedSettings & { readonly kubeconfig: string | undefined };
+export type OperatorSettings = SharedSettings & {
+  readonly kubeconfig: string | undefined;
+  readonly host: string;
+  readonly opsPort: number;
+  readonly pod: string;
+  readonly lease: { readonly namespace: string; readonly name: string; readonly seconds: number };
+  readonly limiterService: { readonly namespace: string; readonly name: string } | undefined;
+  readonly apiRequestsPerSecond: number;
+};
 export type LimiterSettings = SharedSettings & {
   readonly host: string;
   readonly port: number;
@@ -104,15 +150,30 @@ export type LimiterSettings = SharedSettings & {
   readonly redisDeadlineMillis: number;
 };
 
-export const operatorOptions = (): Option[] => toOptions({ ...shared, ...operatorOnly });
+const operatorAll = { ...shared, ...serving, ...operatorOnly };
+
+export const operatorOptions = (): Option[] => toOptions(operatorAll);
 export const limiterOptions = (): Option[] => toOptions({ ...shared, ...limiterOnly });
 
 /** Throws SettingsError with everything that is wrong. */
 export function operatorSettings(raw: Raw): OperatorSettings {
-  const values = parse({ ...shared, ...operatorOnly }, raw);
+  const values = parse(operatorAll, raw);
+  const settings = sharedSettings(values);
+  const namespace = String(values['podNamespace'] ?? namespaceOfServiceAccount() ?? 'default');
+  const service = values['limiterService'];
   return {
-    ...sharedSettings(values),
+    ...settings,
     kubeconfig: values['kubeconfig'] === undefined ? undefined : String(values['kubeconfig']),
+    host: String(values['host']),
+    opsPort: Number(values['opsPort']),
+    pod: String(values['podName'] ?? hostname()),
+    lease: {
+      namespace,
+      name: String(values['leaseName'] ?? `sluice-operator-${settings.installation}`),
+      seconds: Number(values['leaseSeconds']),
+    },
+    limiterService: service === undefined ? undefined : inNamespace(String(service), namespace),
+    apiRequestsPerSecond: Number(values['apiRequestsPerSecond']),
   };
 }
 
@@ -130,6 +191,20 @@ export function limiterSettings(raw: Raw): LimiterSettings {
     checkDomain: String(values['checkDomain']),
     redisDeadlineMillis: Number(values['redisDeadlineMs']),
   };
+}
+
+function inNamespace(text: string, namespace: string): { namespace: string; name: string } {
+  const [first = '', second] = text.split('/');
+  return second === undefined ? { namespace, name: first } : { namespace: first, name: second };
+}
+
+/** Where Kubernetes tells a pod in which namespace it is. */
+function namespaceOfServiceAccount(): string | undefined {
+  try {
+    return readFileSync('/var/run/secrets/kubernetes.io/serviceaccount/namespace', 'utf8').trim();
+  } catch {
+    return undefined;
+  }
 }
 
 function setting(flag: string, about: string, schema: z.ZodType<string | number>, preset?: string): Setting {

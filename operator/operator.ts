@@ -12,10 +12,24 @@ import { StoreError } from '../store/errors.ts';
 import { createNames, type Names } from '../store/names.ts';
 import { CompileCache, computeDesired, type Desired } from './desired.ts';
 import { KeySet } from './key-set.ts';
+import { alone, type Leadership } from './leadership.ts';
+import type { OperatorMetrics } from './metrics/metrics.ts';
+import { Propagation } from './propagation.ts';
 import { Publisher } from './publisher.ts';
-import { expiryOf, readyPods, statusOf, type World } from './report.ts';
+import { ReadyPods } from './ready-pods.ts';
+import type { World } from './report.ts';
 import type { ResourceSource } from './source.ts';
+import { StatusKeeper } from './status-keeper.ts';
+import type { Transition } from './transitions.ts';
 import { WorkQueue } from './work-queue.ts';
+
+/** Who requests are sent to, if that is known. */
+export type PodEndpoints = {
+  readonly hasSynced: boolean;
+  start(onChange: () => void): void;
+  stop(): Promise<void>;
+  pods(): ReadonlySet<string>;
+};
 
 export type OperatorOptions = {
   readonly redisUrl: string;
@@ -25,23 +39,33 @@ export type OperatorOptions = {
   readonly source: ResourceSource;
   readonly log: Logger;
   /** Called once when this operator must not go on: another one took over, or the Redis is somebody else's. */
-  readonly onFatal: (error: StoreError) => void;
+  readonly onFatal: (error: Error) => void;
+  /** Default: there is no other operator. */
+  readonly leadership?: Leadership;
+  /** Default: the pods heard of lately are the ready ones. */
+  readonly endpoints?: PodEndpoints;
+  readonly metrics?: OperatorMetrics;
+  /** Told of every change of state that was recorded. */
+  readonly onTransitions?: (resource: RawResource, transitions: readonly Transition[]) => void;
 };
 
-const CONFIGURATION = 'configuration';
-const STATUS = 'status';
+export const CONFIGURATION = 'configuration';
+export const STATUS = 'status';
+export const CONTROLLERS = [CONFIGURATION, STATUS];
 
 /** Edits that come together are published together. */
 const DEBOUNCE_MILLIS = 50;
 const TICK_MILLIS = 2_000;
 /** After it, a pod that has not acknowledged is lagging. */
-const OVERDUE_MILLIS = 10_000;
+const OVERDUE_MILLIS = 6_000;
 /** Shorter outages of Redis are not worth a write to every object. */
 const UNREACHABLE_MILLIS = 5_000;
-const WRITES_AT_ONCE = 8;
+/** What the work under way may take when the operator stops. */
+const DRAIN_MILLIS = 5_000;
 
 export class Operator {
   readonly #options: OperatorOptions;
+  readonly #leadership: Leadership;
   readonly #names: Names;
   readonly #redis: Redis;
   readonly #clock = new RedisClock();
@@ -49,68 +73,103 @@ export class Operator {
   readonly #keySet: KeySet;
   readonly #queue: WorkQueue;
   readonly #compiled = new CompileCache();
+  readonly #readyPods = new ReadyPods();
+  readonly #statuses: StatusKeeper;
+  readonly #propagation = new Propagation();
   readonly #subscription: Subscription;
   #desired: Desired | undefined;
   #publishedAtMillis = 0;
+  /** The first change that is not yet part of a pass over the configuration. */
+  #changedAtMillis: number | undefined;
   /** When the pods could last be asked. */
   #askedAtMillis = performance.now();
   #isStopping = false;
+  #hasFailed = false;
   #seenSequence = 0;
-  /** What the last complete pass over all statuses was made from: the same again gives the same again. */
-  #reported = '';
   #isConfigured = false;
   /** Whether Redis answered or failed once; before that nothing can be said of it. */
   #isSettled = false;
   #ticker: NodeJS.Timeout | undefined;
-  #expiry: NodeJS.Timeout | undefined;
 
   constructor(options: OperatorOptions) {
     this.#options = options;
+    this.#leadership = options.leadership ?? alone();
     this.#names = createNames(options.installation);
-    this.#redis = connect(options.redisUrl, {
-      onDown: (message) => {
-        options.log.warn({ event: 'redis_down' }, `Redis cannot be reached, trying again: ${message}`);
-        this.#isSettled = true;
-        this.#queue.add(CONFIGURATION);
-      },
-      onReady: () => {
-        options.log.info({ event: 'redis_ready' });
-        this.#isSettled = true;
-        this.#queue.add(CONFIGURATION);
-      },
-    });
-    this.#publisher = new Publisher(this.#redis, this.#names, options.owner);
+    this.#redis = this.#connect();
+    this.#publisher = new Publisher(this.#redis, this.#names, options.owner, (floor) =>
+      this.#leadership.epochAbove(floor),
+    );
     this.#keySet = new KeySet({ redis: this.#redis, names: this.#names, pepper: options.pepper });
     this.#queue = new WorkQueue({
       work: (key) => (key === CONFIGURATION ? this.#configure() : this.#report()),
       onError: (key, error, retryMillis) => this.#onError(key, error, retryMillis),
+      ...(options.metrics === undefined ? {} : { observer: options.metrics.work }),
+    });
+    this.#statuses = new StatusKeeper({
+      source: options.source,
+      isInterrupted: () => this.#queue.hasNew(CONFIGURATION) || this.#isStopping || !this.#leadership.isHeld(),
+      again: () => this.#queue.add(STATUS, DEBOUNCE_MILLIS),
+      onTransitions: (resource, transitions) => this.#onTransitions(resource, transitions),
     });
     this.#subscription = subscribeToChanges(options.redisUrl, this.#names, ['ack'], () => this.#queue.add(STATUS));
   }
 
-  /** Whether every kind of resource has been read once. */
+  /** Whether everything that is followed has been read once: what a standby needs to take over at once. */
   hasSynced(): boolean {
-    return this.#options.source.hasSynced();
+    return this.#options.source.hasSynced() && (this.#options.endpoints?.hasSynced ?? true);
   }
 
   start(): void {
-    this.#options.source.start((change) => {
-      if (change === 'spec') this.#queue.add(CONFIGURATION, DEBOUNCE_MILLIS);
-      else this.#reportAgain();
+    const { source, endpoints } = this.#options;
+    source.start((change) => {
+      if (change === 'spec') {
+        this.#changedAtMillis ??= performance.now();
+        this.#queue.add(CONFIGURATION, DEBOUNCE_MILLIS);
+      } else {
+        this.#statuses.invalidate();
+        this.#queue.add(STATUS, DEBOUNCE_MILLIS);
+      }
+    });
+    endpoints?.start(() => this.#queue.add(STATUS));
+    this.#leadership.start({
+      onElected: () => this.#queue.add(CONFIGURATION),
+      onLost: (error) => this.#fail(error),
     });
     this.#ticker = setInterval(() => this.#queue.add(STATUS), TICK_MILLIS);
   }
 
-  /** Finishes the work under way, then lets go of everything. */
+  /** Finishes the work under way, then gives up leadership and lets go of everything. */
   async stop(): Promise<void> {
     this.#isStopping = true;
     clearInterval(this.#ticker);
-    await this.#options.source.stop();
-    await this.#queue.stop();
-    // The work that was finished last may have set it.
-    clearTimeout(this.#expiry);
+    await Promise.all([
+      this.#options.source.stop(),
+      this.#options.endpoints?.stop(),
+      Promise.race([this.#queue.stop(), new Promise((resolve) => setTimeout(resolve, DRAIN_MILLIS).unref())]),
+    ]);
+    // The work that was finished last may have set its timer.
+    this.#statuses.stop();
+    await this.#leadership.release();
     this.#subscription.close();
     disconnect(this.#redis);
+  }
+
+  #connect(): Redis {
+    const { redisUrl, log } = this.#options;
+    const settle = (): void => {
+      this.#isSettled = true;
+      this.#queue.add(CONFIGURATION);
+    };
+    return connect(redisUrl, {
+      onDown: (message) => {
+        log.warn({ event: 'redis_down' }, `Redis cannot be reached, trying again: ${message}`);
+        settle();
+      },
+      onReady: () => {
+        log.info({ event: 'redis_ready' });
+        settle();
+      },
+    });
   }
 
   #resources(): RawResource[] {
@@ -119,98 +178,73 @@ export class Operator {
 
   /** Publishes what all resources say now. */
   async #configure(): Promise<void> {
-    const { source, log, owner } = this.#options;
-    if (!source.hasSynced() || !this.#isSettled) return;
+    if (!this.hasSynced() || !this.#isSettled || !this.#leadership.isHeld()) return;
     const resources = this.#resources();
+    this.#propagation.note(resources, this.#changedAtMillis ?? performance.now());
+    this.#changedAtMillis = undefined;
     try {
       const inForce = await this.#publisher.readInForce();
-      this.#desired = computeDesired(resources, inForce, this.#compiled);
-      const { published, isNew } = await this.#publisher.publish(this.#desired.entries, this.#desired.documents);
-      if (isNew) {
-        this.#publishedAtMillis = performance.now();
-        const { revision, epoch } = published.identity;
-        log.info({
-          event: 'published',
-          revision,
-          epoch,
-          objects: published.entries.size,
-          refused: this.#desired.problems.size,
-        });
-      }
-      const { incarnation } = published.identity;
-      const writer = { owner, incarnation, epoch: this.#publisher.epoch, seenSequence: this.#seenSequence };
-      const sequenceBefore = this.#keySet.sequence;
-      await this.#keySet.sync(writer, source.list('Consumer'), this.#desired.consumers);
-      if (this.#keySet.sequence !== sequenceBefore) this.#publishedAtMillis = performance.now();
+      const desired = computeDesired(resources, inForce, this.#compiled);
+      this.#desired = desired;
+      await this.#publish(desired);
+      await this.#writeKeys(desired);
       this.#isConfigured = true;
     } catch (error) {
       // What is wrong with an edit is said even while it could not be published anyway.
       this.#desired = computeDesired(resources, this.#publisher.published?.entries ?? new Map(), this.#compiled);
       throw error;
     } finally {
-      this.#reported = '';
+      this.#statuses.invalidate();
       this.#queue.add(STATUS);
     }
   }
 
+  async #publish(desired: Desired): Promise<void> {
+    const { log, metrics } = this.#options;
+    const startedAtMillis = performance.now();
+    const { published, isNew } = await this.#publisher.publish(desired.entries, desired.documents);
+    if (!isNew) return;
+    this.#publishedAtMillis = performance.now();
+    const { revision, epoch } = published.identity;
+    metrics?.onPublished(revision, (this.#publishedAtMillis - startedAtMillis) / 1000);
+    const [objects, refused] = [published.entries.size, desired.problems.size];
+    log.info({ event: 'published', revision, epoch, objects, refused });
+  }
+
+  async #writeKeys(desired: Desired): Promise<void> {
+    const { source, owner } = this.#options;
+    const incarnation = this.#publisher.published?.identity.incarnation ?? '';
+    const writer = { owner, incarnation, epoch: this.#publisher.epoch, seenSequence: this.#seenSequence };
+    const sequenceBefore = this.#keySet.sequence;
+    await this.#keySet.sync(writer, source.list('Consumer'), desired.consumers);
+    if (this.#keySet.sequence !== sequenceBefore) this.#publishedAtMillis = performance.now();
+  }
+
   /** Writes the statuses that differ from what is so. */
   async #report(): Promise<void> {
-    const { source } = this.#options;
-    if (!source.hasSynced() || this.#desired === undefined) return;
-    const pods = await this.#askPods();
-    if (pods === undefined && performance.now() - this.#askedAtMillis < UNREACHABLE_MILLIS) return;
-    const world = this.#world(this.#desired, pods);
-    const fingerprint = fingerprintOf(world);
-    if (fingerprint === this.#reported) return;
-    // Before the first write: what changes during this pass asks for another one.
-    this.#reported = fingerprint;
-    const resources = this.#resources();
-    const failures = await this.#writeStatuses(resources, world);
-    if (failures.length > 0) {
-      this.#reported = '';
-      throw new AggregateError(failures, `${failures.length} statuses could not be written`);
-    }
-    this.#scheduleExpiry(resources, world);
+    if (!this.hasSynced() || this.#desired === undefined || !this.#leadership.isHeld()) return;
+    const reports = await this.#askPods();
+    if (reports === undefined && performance.now() - this.#askedAtMillis < UNREACHABLE_MILLIS) return;
+    const world = this.#world(this.#desired, reports);
+    this.#options.metrics?.onPods(world.pods ?? []);
+    await this.#statuses.pass(this.#resources(), world);
+    this.#options.metrics?.onStatuses(this.#resources());
   }
 
-  /** Writes some at a time, and leaves the rest for the next pass when there is something to publish. */
-  async #writeStatuses(resources: readonly RawResource[], world: World): Promise<unknown[]> {
-    const { source } = this.#options;
-    const due = resources.flatMap((raw) => {
-      const status = statusOf(raw, world);
-      return status === undefined ? [] : [{ raw, status }];
-    });
-    const failures: unknown[] = [];
-    for (let start = 0; start < due.length; start += WRITES_AT_ONCE) {
-      if (this.#queue.hasNew(CONFIGURATION) || this.#isStopping) {
-        this.#reportAgain();
-        break;
-      }
-      const writes = due.slice(start, start + WRITES_AT_ONCE).map(({ raw, status }) => source.writeStatus(raw, status));
-      // One status that cannot be written must not keep the others from being true.
-      for (const outcome of await Promise.allSettled(writes)) {
-        if (outcome.status === 'rejected') failures.push(outcome.reason);
-        else if (outcome.value === 'outdated') this.#reportAgain();
-      }
-    }
-    return failures;
-  }
-
-  /** Soon: what this pass left out, or what changed under it, comes with the next. */
-  #reportAgain(): void {
-    this.#reported = '';
-    this.#queue.add(STATUS, DEBOUNCE_MILLIS);
-  }
-
-  #world(desired: Desired, pods: readonly PodReport[] | undefined): World {
+  #world(desired: Desired, reports: readonly PodReport[] | undefined): World {
+    const nowMillis = performance.now();
+    const nowMicros = this.#clock.nowMicros();
     return {
       desired,
-      pods,
+      pods:
+        reports === undefined
+          ? undefined
+          : this.#readyPods.view(reports, this.#options.endpoints?.pods(), { nowMicros, nowMillis }),
       published: this.#publisher.published,
       knows: (identity) => this.#publisher.knows(identity),
       consumers: this.#keySet.consumers,
-      isOverdue: performance.now() - this.#publishedAtMillis > OVERDUE_MILLIS,
-      nowMicros: this.#clock.nowMicros(),
+      isOverdue: nowMillis - this.#publishedAtMillis > OVERDUE_MILLIS,
+      nowMicros,
       now: `${new Date().toISOString().slice(0, 19)}Z`,
     };
   }
@@ -236,47 +270,30 @@ export class Operator {
     }
   }
 
-  #scheduleExpiry(resources: readonly RawResource[], world: World): void {
-    clearTimeout(this.#expiry);
-    const expiries = resources.map((raw) => expiryOf(raw, world)).filter((micros) => micros !== undefined);
-    if (expiries.length === 0) return;
-    const delayMillis = Math.ceil((Math.min(...expiries) - world.nowMicros) / 1000);
-    // Longer delays than setTimeout can count are looked at again on the way.
-    this.#expiry = setTimeout(
-      () => {
-        this.#reported = '';
-        this.#queue.add(STATUS);
-      },
-      Math.min(Math.max(delayMillis, 1), 2_000_000_000),
-    );
+  #onTransitions(resource: RawResource, transitions: readonly Transition[]): void {
+    this.#options.onTransitions?.(resource, transitions);
+    if (!transitions.some(({ reason }) => reason === 'Enforced')) return;
+    const seconds = this.#propagation.finish(resource, performance.now());
+    if (seconds !== undefined) this.#options.metrics?.onPropagated(seconds);
   }
 
   #onError(key: string, error: unknown, retryMillis: number): void {
-    const { log, onFatal } = this.#options;
+    const { log, metrics } = this.#options;
+    if (key === CONFIGURATION) metrics?.onPublishFailed();
     if (error instanceof StoreError && !error.transient && error.code !== 'BAD_REPLY') {
-      log.fatal({ event: 'operator_displaced', code: error.code }, error.message);
-      onFatal(error);
+      this.#fail(error);
       return;
     }
     // A lost connection is logged where it is lost.
     const level = error instanceof StoreError && error.code === 'UNAVAILABLE' ? 'debug' : 'error';
     log[level]({ event: 'work_failed', work: key, err: error, retry_ms: Math.round(retryMillis) });
   }
-}
 
-/** A text that is equal exactly when every status would be made from equal facts. */
-function fingerprintOf(world: World): string {
-  const pods = world.pods === undefined ? undefined : readyPods(world.pods, world.nowMicros);
-  return JSON.stringify([
-    pods
-      ?.map(({ acknowledgement }) => [
-        acknowledgement.pod,
-        acknowledgement.identity,
-        acknowledgement.keySequence,
-        acknowledgement.problem,
-      ])
-      .toSorted(),
-    world.published?.identity,
-    world.isOverdue,
-  ]);
+  #fail(error: Error): void {
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
+    const code: unknown = Reflect.get(error, 'code');
+    this.#options.log.fatal({ event: 'operator_displaced', code }, error.message);
+    this.#options.onFatal(error);
+  }
 }

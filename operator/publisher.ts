@@ -13,6 +13,7 @@ import {
   readManifest,
   writeDocuments,
 } from '../store/configuration.ts';
+import { readKeySetState } from '../store/consumer-keys.ts';
 import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
 
@@ -42,16 +43,19 @@ export class Publisher {
   readonly #redis: Redis;
   readonly #names: Names;
   readonly #owner: string;
+  readonly #claimEpoch: (floor: number) => Promise<number>;
   #epoch: number | undefined;
   #published: Published | undefined;
   #highestRevision = 0;
   /** Manifests by the revision that published them, so that an acknowledgement can be told from a stray one. */
   readonly #history = new Map<string, string>();
 
-  constructor(redis: Redis, names: Names, owner: string) {
+  /** @param claimEpoch an epoch above the highest that is known, which is this operator's own from then on. */
+  constructor(redis: Redis, names: Names, owner: string, claimEpoch: (floor: number) => Promise<number>) {
     this.#redis = redis;
     this.#names = names;
     this.#owner = owner;
+    this.#claimEpoch = claimEpoch;
   }
 
   get published(): Published | undefined {
@@ -125,21 +129,30 @@ export class Publisher {
 
   /**
    * The next identity is above head, every acknowledgement and this operator's memory, whichever of them was lost. The
-   * epoch is this operator's own once it has published with it; until then another one may claim it first.
+   * epoch is this operator's own once it has published with it.
    */
-  #nextIdentity(head: Head | undefined, pods: readonly PodReport[]): Omit<ConfigurationIdentity, 'manifest'> {
+  async #nextIdentity(
+    head: Head | undefined,
+    pods: readonly PodReport[],
+  ): Promise<Omit<ConfigurationIdentity, 'manifest'>> {
     const known = [
       head,
       this.#published?.identity,
       ...pods.map(({ acknowledgement }) => acknowledgement.identity),
     ].filter((identity) => identity !== undefined);
     const highest = Math.max(this.#highestRevision, 0, ...known.map((identity) => identity.revision));
-    const epoch = this.#epoch ?? Math.max(0, ...known.map((identity) => identity.epoch)) + 1;
+    const epoch = this.#epoch ?? (await this.#claim(known));
     return { incarnation: head?.incarnation ?? randomUUID(), epoch, revision: highest + 1 };
   }
 
+  /** Above whatever is in Redis: the keys may have outlived head. */
+  async #claim(known: readonly { readonly epoch: number }[]): Promise<number> {
+    const keys = await readKeySetState(this.#redis, this.#names);
+    return this.#claimEpoch(Math.max(0, keys?.epoch ?? 0, ...known.map(({ epoch }) => epoch)));
+  }
+
   async #move(head: Head | undefined, pods: readonly PodReport[], { wanted, documents }: Wanted): Promise<Published> {
-    const next = this.#nextIdentity(head, pods);
+    const next = await this.#nextIdentity(head, pods);
     const entries = new Map(
       [...wanted].map(([id, entry]) => [id, entry.revision === 0 ? { ...entry, revision: next.revision } : entry]),
     );

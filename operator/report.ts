@@ -4,11 +4,10 @@ import { readDocument } from '../policy/documents.ts';
 import { covers, isActive } from '../policy/health.ts';
 import { domainOf, idOf, type Problem, type RawResource } from '../policy/resource.ts';
 import type { Condition, PodCounts } from '../policy/schema/fields.ts';
-import type { PodReport } from '../store/acknowledgements.ts';
-import { STALE_AFTER_MICROS } from '../store/acknowledgements.ts';
 import type { Desired } from './desired.ts';
 import type { WrittenConsumer } from './key-set.ts';
 import type { Published, Publisher } from './publisher.ts';
+import type { ReadyPod } from './ready-pods.ts';
 import { type Conditions, conditionsFor, type LaggingPod, MAX_PROBLEMS } from './status.ts';
 
 /** Everything that statuses are made from, at one moment. */
@@ -17,8 +16,8 @@ export type World = {
   readonly published: Published | undefined;
   readonly knows: Publisher['knows'];
   readonly consumers: ReadonlyMap<string, WrittenConsumer>;
-  /** Undefined = Redis could not be asked. */
-  readonly pods: readonly PodReport[] | undefined;
+  /** The pods that have to enforce; undefined = Redis could not be asked. */
+  readonly pods: readonly ReadyPod[] | undefined;
   readonly isOverdue: boolean;
   /** Time of Redis, microseconds. */
   readonly nowMicros: number;
@@ -30,22 +29,14 @@ export type World = {
 type Active = {
   readonly generation: number;
   readonly revision: number;
-  readonly isHeldBy: (pod: PodReport) => boolean;
+  readonly isHeldBy: (pod: ReadyPod) => boolean;
 };
-
-/** The pods that can answer requests: heard of lately, and with a configuration. */
-export function readyPods(pods: readonly PodReport[], nowMicros: number): PodReport[] {
-  return pods.filter(
-    ({ acknowledgement, heartbeatMicros }) =>
-      acknowledgement.identity !== undefined && nowMicros - heartbeatMicros <= STALE_AFTER_MICROS,
-  );
-}
 
 /** The status that an object should have; undefined if it has it already. */
 export function statusOf(raw: RawResource, world: World): unknown {
   const problems = world.desired.problems.get(idOf(raw)) ?? [];
   const active = activeOf(raw, world);
-  const ready = world.pods === undefined ? [] : readyPods(world.pods, world.nowMicros);
+  const ready = world.pods ?? [];
   const previous = parsePrevious(raw.status);
   const { conditions, pods } = conditionsFor(
     {
@@ -100,7 +91,7 @@ function entryOf(raw: RawResource, world: World): ManifestEntry | undefined {
  * A pod enforces an entry if it holds the very manifest that is published, or one that this operator knows to have
  * published at or after the revision that brought the entry.
  */
-function holds({ acknowledgement }: PodReport, entry: ManifestEntry, world: World): boolean {
+function holds({ acknowledgement }: ReadyPod, entry: ManifestEntry, world: World): boolean {
   const held = acknowledgement.identity;
   const current = world.published?.identity;
   if (held === undefined || current === undefined) return false;
@@ -108,8 +99,8 @@ function holds({ acknowledgement }: PodReport, entry: ManifestEntry, world: Worl
   return held.incarnation === current.incarnation && held.revision >= entry.revision && world.knows(held);
 }
 
-function toLagging({ acknowledgement }: PodReport): LaggingPod {
-  return { pod: acknowledgement.pod, problem: acknowledgement.problem };
+function toLagging({ acknowledgement, isPassing }: ReadyPod): LaggingPod {
+  return { pod: acknowledgement.pod, problem: acknowledgement.problem, isPassing };
 }
 
 /** What one kind's status says besides conditions. */
@@ -179,11 +170,16 @@ function bounded(problem: Problem): Problem {
   };
 }
 
+/** The conditions that a stored status holds. */
+export function conditionsOf(status: unknown): Condition[] {
+  return isRecord(status) && Array.isArray(status['conditions']) ? status['conditions'].filter(isCondition) : [];
+}
+
 function parsePrevious(status: unknown): Conditions | undefined {
   if (!isRecord(status) || !Array.isArray(status['conditions'])) return undefined;
   const pods = isRecord(status['pods']) ? status['pods'] : {};
   return {
-    conditions: status['conditions'].filter(isCondition),
+    conditions: conditionsOf(status),
     pods: { ready: Number(pods['ready'] ?? 0), acknowledged: Number(pods['acknowledged'] ?? 0) },
   };
 }

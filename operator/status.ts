@@ -19,7 +19,12 @@ export type StatusFacts = {
   readonly isActiveKnown: boolean;
 };
 
-export type LaggingPod = { readonly pod: string; readonly problem: string | undefined };
+export type LaggingPod = {
+  readonly pod: string;
+  readonly problem: string | undefined;
+  /** It is just coming or going: that alone takes nothing from what all pods acknowledged before. */
+  readonly isPassing: boolean;
+};
 
 /** The reasons of conditions; part of the API. */
 export type StatusReason =
@@ -49,7 +54,8 @@ export const MAX_PROBLEMS = 32;
  */
 export function conditionsFor(facts: StatusFacts, previous: Conditions | undefined, now: string): Conditions {
   const accepted = judgeAccepted(facts);
-  const enforced = judgeEnforced(facts);
+  const before = previous?.conditions.find((condition) => condition.type === 'Enforced');
+  const enforced = judgeEnforced(withoutPassing(facts, before));
   const ready = judgeReady(accepted, enforced);
   const verdicts: [string, Verdict][] = [
     ['Accepted', accepted],
@@ -59,12 +65,21 @@ export function conditionsFor(facts: StatusFacts, previous: Conditions | undefin
   if (accepted.status === 'False') verdicts.push(['Stalled', { ...accepted, status: 'True' }]);
   else if (ready.status !== 'True') verdicts.push(['Reconciling', { ...ready, status: 'True' }]);
   const conditions = verdicts.map(([type, verdict]) => toCondition(type, verdict, facts.generation, { previous, now }));
-  const before = previous?.conditions.find((condition) => condition.type === 'Enforced');
   const isSame = before !== undefined && before.status === enforced.status && before.reason === enforced.reason;
   // Scaling alone is no news: only a change of what is enforced, or of who is behind, is written.
   const isCountStable = isSame && before.observedGeneration === facts.generation && enforced.reason !== 'PodsLagging';
   const isKept = isCountStable || !facts.isStoreReachable;
   return { conditions, pods: isKept && previous !== undefined ? previous.pods : countsOf(facts) };
+}
+
+/** What every pod acknowledged stays enforced while pods come and go; what is new has to be acknowledged by these, too. */
+function withoutPassing(facts: StatusFacts, before: Condition | undefined): StatusFacts {
+  const wasEverywhere =
+    before !== undefined &&
+    before.observedGeneration === facts.generation &&
+    (before.reason === 'Enforced' || before.reason === 'Shadow');
+  if (!wasEverywhere) return facts;
+  return { ...facts, laggingPods: facts.laggingPods.filter(({ isPassing }) => !isPassing) };
 }
 
 function countsOf(facts: StatusFacts): PodCounts {

@@ -3,6 +3,15 @@ export type WorkQueueOptions = {
   readonly work: (key: string) => Promise<void>;
   readonly onError: (key: string, error: unknown, retryMillis: number) => void;
   readonly random?: () => number;
+  readonly observer?: QueueObserver;
+};
+
+/** Told of what happens to keys, for metrics. */
+export type QueueObserver = {
+  /** A key was queued that was not. */
+  onAdd(key: string): void;
+  onStart(key: string, queuedSeconds: number): void;
+  onDone(key: string, seconds: number, isSuccess: boolean): void;
 };
 
 const FIRST_RETRY_MILLIS = 50;
@@ -15,7 +24,8 @@ const LONGEST_RETRY_MILLIS = 30_000;
 export class WorkQueue {
   readonly #options: WorkQueueOptions;
   readonly #due = new Map<string, { readonly timer: NodeJS.Timeout; readonly atMillis: number }>();
-  readonly #ready = new Set<string>();
+  /** Keys whose turn it is, with the time since when. */
+  readonly #ready = new Map<string, number>();
   readonly #failures = new Map<string, number>();
   #running: Promise<void> | undefined;
   #isStopped = false;
@@ -33,7 +43,8 @@ export class WorkQueue {
     clearTimeout(due?.timer);
     const timer = setTimeout(() => {
       this.#due.delete(key);
-      this.#ready.add(key);
+      this.#ready.set(key, performance.now());
+      this.#options.observer?.onAdd(key);
       this.#drain();
     }, delayMillis);
     this.#due.set(key, { timer, atMillis });
@@ -61,15 +72,25 @@ export class WorkQueue {
 
   async #workOff(): Promise<void> {
     for (;;) {
-      const [key] = this.#ready;
-      if (key === undefined || this.#isStopped) return;
+      const [first] = this.#ready;
+      if (first === undefined || this.#isStopped) return;
+      const [key, sinceMillis] = first;
       this.#ready.delete(key);
-      try {
-        await this.#options.work(key);
-        this.#failures.delete(key);
-      } catch (error) {
-        this.#retry(key, error);
-      }
+      const startedAtMillis = performance.now();
+      this.#options.observer?.onStart(key, (startedAtMillis - sinceMillis) / 1000);
+      const isSuccess = await this.#work(key);
+      this.#options.observer?.onDone(key, (performance.now() - startedAtMillis) / 1000, isSuccess);
+    }
+  }
+
+  async #work(key: string): Promise<boolean> {
+    try {
+      await this.#options.work(key);
+      this.#failures.delete(key);
+      return true;
+    } catch (error) {
+      this.#retry(key, error);
+      return false;
     }
   }
 

@@ -1,68 +1,83 @@
-import type { RequestOptions } from 'node:https';
-import { KubeConfig } from '@kubernetes/client-node';
-import { Agent, type Dispatcher, request } from 'undici';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { type Dispatcher, request } from 'undici';
+import { ApiError, toApiError } from './api-error.ts';
+import { Connection } from './connection.ts';
+import { RateLimit } from './rate-limit.ts';
 
 export type ApiRequest = {
-  readonly method?: 'GET' | 'PATCH';
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
   readonly contentType?: string;
   /** Ends the call when it aborts; a call without one ends after 30 s. */
   readonly signal?: AbortSignal;
+  /** Neither waits for its turn nor is sent again: for calls that are useless when they are late. */
+  readonly isUrgent?: boolean;
 };
 
+/** Told of every request, for metrics. `code` is the status, or `<error>` if there was no answer. */
+export type ClientObserver = {
+  onRequest(request: {
+    readonly method: string;
+    readonly host: string;
+    readonly code: string;
+    readonly seconds: number;
+  }): void;
+  onRateLimited(method: string, host: string, seconds: number): void;
+  onRetry(method: string, host: string, code: string): void;
+};
+
+export type ApiClientOptions = {
+  /** Calls a second, and how many may be sent at once after a pause. */
+  readonly perSecond?: number;
+  readonly burst?: number;
+  readonly deadlineMillis?: number;
+  readonly observer?: ClientObserver;
+};
+
+type Bounded = ApiRequest & { readonly signal: AbortSignal };
+
 const DEADLINE_MILLIS = 30_000;
+const PER_SECOND = 50;
+const BURST = 100;
+const MAX_RETRIES = 5;
 
-/** What the API server answered instead of success. `reason` is that of its Status object, if it sent one. */
-export class ApiError extends Error {
-  override readonly name = 'ApiError';
-  readonly code = 'API_ERROR';
-  readonly status: number;
-  readonly reason: string;
-  readonly retryAfterMillis: number | undefined;
-  readonly transient: boolean;
-
-  constructor(status: number, reason: string, message: string, retryAfterMillis: number | undefined) {
-    super(`the API server answered ${status} ${reason}: ${message}`);
-    this.status = status;
-    this.reason = reason;
-    this.retryAfterMillis = retryAfterMillis;
-    this.transient = status === 429 || status >= 500;
-  }
-}
-
-/** A kubeconfig, from a file or from the service account of this pod. */
-export function loadKubeConfig(path: string | undefined): KubeConfig {
-  const config = new KubeConfig();
-  if (path !== undefined) config.loadFromFile(path);
-  else if (process.env['KUBERNETES_SERVICE_HOST'] !== undefined) config.loadFromCluster();
-  else config.loadFromDefault();
-  return config;
-}
-
-/**
- * Calls to the API server over one pool of connections. Credentials come from the kubeconfig for every call, as
- * tokens and certificates rotate; the pool is rebuilt when certificates have.
- */
+/** Calls to the API server: each has a deadline, waits for its turn, and is sent again when the server says when. */
 export class ApiClient {
-  readonly #config: KubeConfig;
-  #pool: { readonly key: string; readonly agent: Agent } | undefined;
+  readonly #connection: Connection;
+  readonly #rateLimit: RateLimit;
+  readonly #deadlineMillis: number;
+  readonly #observer: ClientObserver | undefined;
+  #host = '';
 
-  constructor(config: KubeConfig) {
-    this.#config = config;
+  constructor(config: KubeConfig, options: ApiClientOptions = {}) {
+    this.#connection = new Connection(config);
+    this.#rateLimit = new RateLimit(options.perSecond ?? PER_SECOND, options.burst ?? BURST);
+    this.#deadlineMillis = options.deadlineMillis ?? DEADLINE_MILLIS;
+    this.#observer = options.observer;
   }
 
-  /** The body of a successful answer. Throws ApiError, or what the connection threw. */
+  /**
+   * The body of a successful answer. Throws ApiError, or what the connection threw. Waits and asks again when the
+   * server is too busy and says for how long: it has done nothing then.
+   */
   async call(path: string, options: ApiRequest = {}): Promise<unknown> {
-    const response = await this.#send(path, {
-      ...options,
-      signal: options.signal ?? AbortSignal.timeout(DEADLINE_MILLIS),
-    });
-    return response.body.json();
+    const bounded = { ...options, signal: options.signal ?? AbortSignal.timeout(this.#deadlineMillis) };
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const response = await this.#send(path, bounded);
+        return await response.body.json();
+      } catch (error) {
+        if (!(error instanceof ApiError) || !isBusy(error) || attempt > MAX_RETRIES || options.isUrgent) throw error;
+        this.#observer?.onRetry(options.method ?? 'GET', this.#host, String(error.status));
+        await pause(error.retryAfterMillis, undefined, { signal: bounded.signal });
+      }
+    }
   }
 
   /** The lines of an answer that goes on until the server or the signal ends it. */
-  async *lines(path: string, options: ApiRequest & { readonly signal: AbortSignal }): AsyncGenerator<string> {
+  async *lines(path: string, options: Bounded): AsyncGenerator<string> {
     const response = await this.#send(path, options);
     let rest = '';
     response.body.setEncoding('utf8');
@@ -73,85 +88,56 @@ export class ApiClient {
     }
   }
 
-  async close(): Promise<void> {
-    await this.#pool?.agent.destroy();
+  close(): Promise<void> {
+    return this.#connection.close();
   }
 
-  async #send(path: string, options: ApiRequest & { readonly signal: AbortSignal }): Promise<Dispatcher.ResponseData> {
-    const cluster = this.#config.getCurrentCluster();
-    if (cluster === null) throw new Error('the kubeconfig names no cluster');
-    const auth: RequestOptions = {};
-    await this.#config.applyToHTTPSOptions(auth);
-    const url = new URL(`${cluster.server.replace(/\/$/, '')}${path}`);
+  /** Sends it, and once more with credentials read anew if those were refused: they may just have been replaced. */
+  async #send(path: string, options: Bounded): Promise<Dispatcher.ResponseData> {
+    const first = await this.#sendOnce(path, options);
+    if (first.statusCode !== 401) return succeeded(first);
+    await first.body.dump();
+    this.#connection.refresh();
+    return succeeded(await this.#sendOnce(path, options));
+  }
+
+  async #sendOnce(path: string, options: Bounded): Promise<Dispatcher.ResponseData> {
+    const { server, agent, headers } = await this.#connection.access();
+    const url = new URL(`${server}${path}`);
     for (const [name, value] of Object.entries(options.query ?? {})) url.searchParams.set(name, value);
-    const response = await request(url, {
-      method: options.method ?? 'GET',
-      dispatcher: this.#agentFor(auth),
-      signal: options.signal,
-      headers: headersOf(auth, options.contentType),
-      body: options.body === undefined ? null : JSON.stringify(options.body),
-    });
-    if (response.statusCode >= 200 && response.statusCode < 300) return response;
-    throw await toApiError(response);
-  }
-
-  #agentFor({ ca, cert, key, rejectUnauthorized, servername }: RequestOptions): Agent {
-    const text = (part: unknown): string | undefined =>
-      Buffer.isBuffer(part) || typeof part === 'string' ? part.toString() : undefined;
-    const tls = {
-      ...optional('ca', text(ca)),
-      ...optional('cert', text(cert)),
-      ...optional('key', text(key)),
-      ...optional('servername', servername),
-      ...optional('rejectUnauthorized', rejectUnauthorized),
-    };
-    const identity = JSON.stringify(tls);
-    if (this.#pool?.key !== identity) {
-      // The old pool ends when the calls on it have.
-      void this.#pool?.agent.close();
-      // A watch is silent for minutes: what bounds it is the signal of its caller.
-      const agent = new Agent({
-        connect: { ...tls, timeout: 10_000, keepAlive: true, keepAliveInitialDelay: 30_000 },
-        bodyTimeout: 0,
-        headersTimeout: 30_000,
+    const method = options.method ?? 'GET';
+    const { host } = url;
+    this.#host = host;
+    const waitedSeconds = options.isUrgent ? 0 : await this.#rateLimit.take(options.signal);
+    this.#observer?.onRateLimited(method, host, waitedSeconds);
+    const startedAtMillis = performance.now();
+    const done = (code: string): void =>
+      this.#observer?.onRequest({ method, host, code, seconds: (performance.now() - startedAtMillis) / 1000 });
+    try {
+      const response = await request(url, {
+        method,
+        dispatcher: agent,
+        signal: options.signal,
+        headers: { accept: 'application/json', ...headers, ...contentType(options) },
+        body: options.body === undefined ? null : JSON.stringify(options.body),
       });
-      this.#pool = { key: identity, agent };
+      done(String(response.statusCode));
+      return response;
+    } catch (error) {
+      done('<error>');
+      throw error;
     }
-    return this.#pool.agent;
   }
 }
 
-function optional<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
-  const result: { [P in K]?: V } = {};
-  if (value !== undefined) result[key] = value;
-  return result;
+const isBusy = ({ status, retryAfterMillis }: ApiError): boolean =>
+  retryAfterMillis !== undefined && (status === 429 || status >= 500);
+
+async function succeeded(response: Dispatcher.ResponseData): Promise<Dispatcher.ResponseData> {
+  if (response.statusCode >= 200 && response.statusCode < 300) return response;
+  throw await toApiError(response);
 }
 
-function headersOf(auth: RequestOptions, contentType: string | undefined): Record<string, string> {
-  const headers: Record<string, string> = { accept: 'application/json' };
-  for (const [name, value] of Object.entries(auth.headers ?? {})) headers[name] = String(value);
-  if (auth.auth) headers['authorization'] = `Basic ${Buffer.from(auth.auth).toString('base64')}`;
-  if (contentType !== undefined) headers['content-type'] = contentType;
-  return headers;
-}
-
-async function toApiError(response: Dispatcher.ResponseData): Promise<ApiError> {
-  const text = await response.body.text();
-  const retryAfter = Number(response.headers['retry-after']);
-  const { reason, message } = parseStatus(text);
-  return new ApiError(response.statusCode, reason, message, retryAfter > 0 ? retryAfter * 1000 : undefined);
-}
-
-/** Only what the server means for people; never headers, which hold credentials. */
-function parseStatus(text: string): { reason: string; message: string } {
-  try {
-    const status: unknown = JSON.parse(text);
-    if (typeof status !== 'object' || status === null) return { reason: '', message: '' };
-    return {
-      reason: String(Reflect.get(status, 'reason') ?? ''),
-      message: String(Reflect.get(status, 'message') ?? ''),
-    };
-  } catch {
-    return { reason: '', message: text.slice(0, 200) };
-  }
+function contentType({ body, contentType: type = 'application/json' }: ApiRequest): Record<string, string> {
+  return body === undefined ? {} : { 'content-type': type };
 }

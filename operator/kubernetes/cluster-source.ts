@@ -1,18 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Logger } from 'pino';
 import type { RawResource } from '../../policy/resource.ts';
 import { allKinds, type ResourceKind, resourceKinds } from '../../policy/schema/kinds.ts';
 import { GROUP, VERSION } from '../../policy/schema/to-crd.ts';
 import type { ResourceSource, SourceChange } from '../source.ts';
-import { type ApiClient, ApiError } from './api-client.ts';
+import type { ApiClient } from './api-client.ts';
+import { ApiError } from './api-error.ts';
 import { type KubernetesObject, parseObject } from './objects.ts';
-import { Reflector, type ReflectorTimes } from './reflector.ts';
+import { Reflector, type ReflectorOptions } from './reflector.ts';
 
-export type ClusterSourceOptions = {
-  readonly client: ApiClient;
-  readonly log: Logger;
-  readonly times?: Partial<ReflectorTimes>;
-};
+export type ClusterSourceOptions = ReflectorOptions & { readonly client: ApiClient };
 
 const FIELD_MANAGER = 'sluice-operator';
 const API = `/apis/${GROUP}/${VERSION}`;
@@ -32,7 +28,7 @@ export class ClusterSource implements ResourceSource {
       (kind) =>
         new Reflector(
           options.client,
-          `${API}/${resourceKinds[kind].plural}`,
+          { name: resourceKinds[kind].plural, path: `${API}/${resourceKinds[kind].plural}` },
           {
             onList: (objects) => this.#replace(kind, objects),
             onChange: (object) => this.#put(kind, object),

@@ -10,7 +10,15 @@ const metadata = z.object({
   resourceVersion: z.string(),
 });
 
-const object = z.object({ metadata, spec: z.unknown(), status: z.unknown() });
+const object = z.object({
+  metadata,
+  spec: z.unknown(),
+  status: z.unknown(),
+  /** Of an EndpointSlice. */
+  endpoints: z.unknown().optional(),
+  /** Of a Secret. */
+  data: z.unknown().optional(),
+});
 
 const list = z.object({
   metadata: z.object({ resourceVersion: z.string(), continue: z.string().default('') }),

@@ -2,7 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { limiterOptions, limiterSettings, operatorSettings, SettingsError } from '../../cli/settings.ts';
+import {
+  limiterOptions,
+  limiterSettings,
+  operatorOptions,
+  operatorSettings,
+  SettingsError,
+} from '../../cli/settings.ts';
 import { startSluice } from '../harness/processes.ts';
 
 const PEPPER = 'sixteen characters';
@@ -14,6 +20,10 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const presets = Object.fromEntries(limiterOptions().map((option) => [option.attributeName(), option.defaultValue]));
+
+const operatorPresets = Object.fromEntries(
+  operatorOptions().map((option) => [option.attributeName(), option.defaultValue]),
+);
 
 function errorsOf(read: () => unknown): string[] {
   try {
@@ -41,6 +51,29 @@ describe('settings', () => {
       redisDeadlineMillis: 100,
     });
     expect(errorsOf(() => limiterSettings(presets))).toEqual([expect.stringMatching(/^--pepper-file .* is required$/)]);
+  });
+
+  it('of the operator have defaults, and name what is in another namespace with it', () => {
+    const settings = { ...operatorPresets, pepper: PEPPER, installation: 'blue', podNamespace: 'sluice-system' };
+    expect(operatorSettings(settings)).toMatchObject({
+      opsPort: 9090,
+      pod: hostname(),
+      lease: { namespace: 'sluice-system', name: 'sluice-operator-blue', seconds: 15 },
+      limiterService: undefined,
+      apiRequestsPerSecond: 50,
+    });
+    expect(operatorSettings({ ...settings, limiterService: 'limiter' }).limiterService).toEqual({
+      namespace: 'sluice-system',
+      name: 'limiter',
+    });
+    expect(operatorSettings({ ...settings, limiterService: 'edge/limiter' }).limiterService).toEqual({
+      namespace: 'edge',
+      name: 'limiter',
+    });
+    expect(errorsOf(() => operatorSettings({ ...settings, limiterService: 'a/b/c', leaseSeconds: '1' }))).toEqual([
+      expect.stringContaining('--lease-seconds (SLUICE_LEASE_SECONDS) "1": '),
+      expect.stringContaining('--limiter-service (SLUICE_LIMITER_SERVICE) "a/b/c": must be [namespace/]name'),
+    ]);
   });
 
   it('are all named when several are wrong, with flag, variable and value', () => {

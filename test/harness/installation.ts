@@ -19,7 +19,8 @@ export type LimiterProcess = {
 export type Installation = {
   readonly controlPlane: ControlPlane;
   readonly redis: PrivateRedis;
-  startOperator(): SluiceProcess;
+  /** Further arguments come after those that every operator gets. */
+  startOperator(args?: readonly string[]): SluiceProcess;
   startLimiter(name: string): Promise<LimiterProcess>;
   stop(): Promise<void>;
 };
@@ -35,8 +36,11 @@ export async function install(): Promise<Installation> {
   return {
     controlPlane,
     redis,
-    startOperator: () => {
-      const operator = startSluice(['operator', '--kubeconfig', controlPlane.kubeconfigPath], shared);
+    startOperator: (args = []) => {
+      // A short lease: the operators of these tests are killed, and the next one has to wait for its end.
+      const own = ['--kubeconfig', controlPlane.kubeconfigPath, '--lease-seconds', '6'];
+      const ports = ['--host', '127.0.0.1', '--ops-port', '0'];
+      const operator = startSluice(['operator', ...own, ...ports, ...args], shared);
       started.push(operator);
       return operator;
     },

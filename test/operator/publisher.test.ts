@@ -16,7 +16,8 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 beforeEach(() => server.redis.flushall());
 
-const aPublisher = (): Publisher => new Publisher(server.redis, names, 'test');
+const aPublisher = (owner = 'test'): Publisher =>
+  new Publisher(server.redis, names, owner, (floor) => Promise.resolve(floor + 1));
 
 type Wanted = [ReadonlyMap<string, ManifestEntry>, ReadonlyMap<string, StoredDocument>];
 
@@ -105,7 +106,7 @@ describe('a publisher', () => {
 
   it('refuses a Redis that somebody else configures', async () => {
     await aPublisher().publish(...aConfiguration('ours'));
-    const foreign = new Publisher(server.redis, names, 'somebody else');
+    const foreign = aPublisher('somebody else');
     await expect(foreign.readInForce()).rejects.toMatchObject({ code: 'OWNED_BY_OTHER' });
     await expect(foreign.publish(...aConfiguration('theirs'))).rejects.toMatchObject({ code: 'OWNED_BY_OTHER' });
   });

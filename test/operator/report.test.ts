@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { CompileCache, computeDesired } from '../../operator/desired.ts';
+import { ReadyPods } from '../../operator/ready-pods.ts';
 import { statusOf, type World } from '../../operator/report.ts';
 import type { ManifestEntry } from '../../policy/documents.ts';
 import type { RawResource } from '../../policy/resource.ts';
@@ -48,7 +49,7 @@ function aWorld(pods: readonly PodReport[]): World {
     published: { identity: current, entries, references: new Set(), documents: new Map() },
     knows: ({ revision, manifest }) => manifest === `m${revision}`,
     consumers: new Map(),
-    pods,
+    pods: new ReadyPods(0).view(pods, undefined, { nowMicros: NOW_MICROS, nowMillis: 0 }),
     isOverdue: true,
     nowMicros: NOW_MICROS,
     now: '2026-11-21T10:00:00Z',

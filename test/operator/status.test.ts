@@ -18,7 +18,7 @@ const fine: StatusFacts = {
 };
 
 const someProblem = { path: 'spec.rules', reason: 'TooManyLimits', message: 'too many' };
-const laggards = ['pod-b', 'pod-a'].map((pod) => ({ pod, problem: undefined }));
+const laggards = ['pod-b', 'pod-a'].map((pod) => ({ pod, problem: undefined, isPassing: false }));
 
 /** Type=Status(Reason) of each condition. */
 const shown = ({ conditions }: Conditions): string[] =>
@@ -112,13 +112,17 @@ describe('the conditions of an object', () => {
   });
 
   it('name the lagging pods in order, with what they complain of', () => {
-    const laggingPods = [...laggards, { pod: 'pod-c', problem: 'unknown format' }];
+    const laggingPods = [...laggards, { pod: 'pod-c', problem: 'unknown format', isPassing: false }];
     const { conditions } = conditionsFor({ ...fine, laggingPods, isOverdue: true }, undefined, NOW);
     expect(conditions[1]?.message).toBe('not acknowledged by pod-a, pod-b, pod-c (unknown format)');
   });
 
   it('name at most five lagging pods and three problems', () => {
-    const laggingPods = Array.from({ length: 7 }, (_, i) => ({ pod: `pod-${i}`, problem: undefined }));
+    const laggingPods = Array.from({ length: 7 }, (_, i) => ({
+      pod: `pod-${i}`,
+      problem: undefined,
+      isPassing: false,
+    }));
     const { conditions } = conditionsFor({ ...fine, laggingPods, isOverdue: true }, undefined, NOW);
     expect(conditions[1]?.message).toMatch(/pod-4 and 2 more$/);
     const invalid = conditionsFor({ ...fine, problems: Array.from({ length: 5 }, () => someProblem) }, undefined, NOW);
@@ -131,6 +135,16 @@ describe('the conditions of an object', () => {
     expect(same.conditions.map(({ lastTransitionTime }) => lastTransitionTime)).toEqual([EARLIER, EARLIER, EARLIER]);
     const changed = conditionsFor({ ...fine, readyPods: 0 }, before, NOW);
     expect(changed.conditions.map(({ lastTransitionTime }) => lastTransitionTime)).toEqual([EARLIER, NOW, NOW, NOW]);
+  });
+
+  it('stay enforced while a pod is just coming or going, but a new generation has to be acknowledged by it, too', () => {
+    const before = conditionsFor(fine, undefined, EARLIER);
+    const laggingPods = [{ pod: 'pod-new', problem: undefined, isPassing: true }];
+    expect(conditionsFor({ ...fine, readyPods: 13, laggingPods }, before, NOW)).toEqual(before);
+    const edited = { ...fine, generation: 8, activeGeneration: 8, laggingPods };
+    expect(shown(conditionsFor(edited, before, NOW))).toContain('Enforced=False(Propagating)');
+    const stuck = { ...fine, laggingPods: [{ pod: 'pod-new', problem: undefined, isPassing: false }], isOverdue: true };
+    expect(shown(conditionsFor(stuck, before, NOW))).toContain('Enforced=False(PodsLagging)');
   });
 
   it('do not change their pod counts because the limiter is scaled', () => {

@@ -1,0 +1,35 @@
+import type { RawResource } from '../policy/resource.ts';
+
+type Edit = { readonly generation: number; readonly atMillis: number };
+
+/** Measures how long each edit takes from the moment that it was seen until its status says that it is enforced. */
+export class Propagation {
+  readonly #known = new Map<string, number>();
+  readonly #edits = new Map<string, Edit>();
+  #isFirst = true;
+
+  /** Notes which objects are new or edited. What the first look finds is not: it may be as old as it likes. */
+  note(resources: readonly RawResource[], atMillis: number): void {
+    for (const { metadata } of resources) {
+      if (this.#known.get(metadata.uid) === metadata.generation) continue;
+      this.#known.set(metadata.uid, metadata.generation);
+      if (!this.#isFirst) this.#edits.set(metadata.uid, { generation: metadata.generation, atMillis });
+    }
+    this.#isFirst = false;
+    if (this.#known.size <= resources.length) return;
+    const alive = new Set(resources.map(({ metadata }) => metadata.uid));
+    for (const uid of this.#known.keys()) {
+      if (alive.has(uid)) continue;
+      this.#known.delete(uid);
+      this.#edits.delete(uid);
+    }
+  }
+
+  /** The object's status says that it is enforced: the seconds that its edit took, if that is news. */
+  finish({ metadata }: RawResource, nowMillis: number): number | undefined {
+    const edit = this.#edits.get(metadata.uid);
+    if (edit === undefined || edit.generation !== metadata.generation) return undefined;
+    this.#edits.delete(metadata.uid);
+    return (nowMillis - edit.atMillis) / 1000;
+  }
+}

@@ -1,0 +1,122 @@
+import type { RawResource } from '../policy/resource.ts';
+import { conditionsOf, expiryOf, statusOf, type World } from './report.ts';
+import type { ResourceSource } from './source.ts';
+import { type Transition, transitionsBetween } from './transitions.ts';
+
+export type StatusKeeperOptions = {
+  readonly source: Pick<ResourceSource, 'writeStatus'>;
+  /** Whether there is something more urgent to do than the rest of the statuses. */
+  readonly isInterrupted: () => boolean;
+  /** Asks for another pass soon. */
+  readonly again: () => void;
+  /** A status was recorded that differs from the last one by these. */
+  readonly onTransitions?: (resource: RawResource, transitions: readonly Transition[]) => void;
+};
+
+const WRITES_AT_ONCE = 8;
+/** Longer delays than setTimeout can count are looked at again on the way. */
+const LONGEST_TIMER_MILLIS = 2_000_000_000;
+
+/** Keeps the status of every object equal to what is so, and writes nothing that is so already. */
+export class StatusKeeper {
+  readonly #options: StatusKeeperOptions;
+  /** What the last complete pass was made from: the same again gives the same again. */
+  #reported = '';
+  #expiry: NodeJS.Timeout | undefined;
+
+  constructor(options: StatusKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** What was found out last no longer holds: the next pass looks at every object. */
+  invalidate(): void {
+    this.#reported = '';
+  }
+
+  stop(): void {
+    clearTimeout(this.#expiry);
+  }
+
+  /** Writes the statuses that differ. Throws AggregateError with all that could not be written. */
+  async pass(resources: readonly RawResource[], world: World): Promise<void> {
+    const fingerprint = fingerprintOf(world);
+    if (fingerprint === this.#reported) return;
+    // Before the first write: what changes during this pass asks for another one.
+    this.#reported = fingerprint;
+    const failures = await this.#write(resources, world);
+    if (failures.length > 0) {
+      this.#reported = '';
+      throw new AggregateError(failures, `${failures.length} statuses could not be written`);
+    }
+    this.#scheduleExpiry(resources, world);
+  }
+
+  /** Writes some at a time, edited objects first, and leaves the rest for the next pass when interrupted. */
+  async #write(resources: readonly RawResource[], world: World): Promise<unknown[]> {
+    const due = resources
+      .flatMap((raw) => {
+        const status = statusOf(raw, world);
+        return status === undefined ? [] : [{ raw, status, isEdited: isEdited(raw) }];
+      })
+      .toSorted((one, other) => Number(other.isEdited) - Number(one.isEdited));
+    const failures: unknown[] = [];
+    for (let start = 0; start < due.length; start += WRITES_AT_ONCE) {
+      if (this.#options.isInterrupted()) {
+        this.#again();
+        break;
+      }
+      const writes = due.slice(start, start + WRITES_AT_ONCE).map(({ raw, status }) => this.#writeOne(raw, status));
+      // One status that cannot be written must not keep the others from being true.
+      for (const outcome of await Promise.allSettled(writes)) {
+        if (outcome.status === 'rejected') failures.push(outcome.reason);
+      }
+    }
+    return failures;
+  }
+
+  async #writeOne(raw: RawResource, status: unknown): Promise<void> {
+    if ((await this.#options.source.writeStatus(raw, status)) === 'outdated') {
+      this.#again();
+      return;
+    }
+    const transitions = transitionsBetween(conditionsOf(raw.status), conditionsOf(status));
+    if (transitions.length > 0) this.#options.onTransitions?.(raw, transitions);
+  }
+
+  /** Soon: what this pass left out, or what changed under it, comes with the next. */
+  #again(): void {
+    this.#reported = '';
+    this.#options.again();
+  }
+
+  #scheduleExpiry(resources: readonly RawResource[], world: World): void {
+    clearTimeout(this.#expiry);
+    const expiries = resources.map((raw) => expiryOf(raw, world)).filter((micros) => micros !== undefined);
+    if (expiries.length === 0) return;
+    const delayMillis = Math.ceil((Math.min(...expiries) - world.nowMicros) / 1000);
+    this.#expiry = setTimeout(() => this.#again(), Math.min(Math.max(delayMillis, 1), LONGEST_TIMER_MILLIS));
+  }
+}
+
+function isEdited({ metadata, status }: RawResource): boolean {
+  return (
+    typeof status !== 'object' || status === null || Reflect.get(status, 'observedGeneration') !== metadata.generation
+  );
+}
+
+/** A text that is equal exactly when every status would be made from equal facts. */
+function fingerprintOf(world: World): string {
+  return JSON.stringify([
+    world.pods
+      ?.map(({ acknowledgement, isPassing }) => [
+        acknowledgement.pod,
+        acknowledgement.identity,
+        acknowledgement.keySequence,
+        acknowledgement.problem,
+        isPassing,
+      ])
+      .toSorted(),
+    world.published?.identity,
+    world.isOverdue,
+  ]);
+}

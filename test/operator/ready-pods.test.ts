@@ -1,0 +1,49 @@
+import { describe, expect, it } from 'vitest';
+import { ReadyPods } from '../../operator/ready-pods.ts';
+import type { PodReport } from '../../store/acknowledgements.ts';
+
+const NOW_MICROS = 1_790_000_000_000_000;
+const identity = { incarnation: 'one', epoch: 3, revision: 9, manifest: 'm9' };
+
+const aPod = (pod: string, silentSeconds = 1): PodReport => ({
+  acknowledgement: { pod, instance: 'i', identity, formats: [1], keySequence: 0 },
+  heartbeatMicros: NOW_MICROS - silentSeconds * 1_000_000,
+});
+const at = (nowMillis: number) => ({ nowMicros: NOW_MICROS, nowMillis });
+
+/** `name` of each pod, with `?` if it says nothing and `~` if it is only passing. */
+const shown = (pods: ReturnType<ReadyPods['view']>): string[] =>
+  pods.map(
+    ({ acknowledgement, isPassing }) =>
+      `${acknowledgement.pod}${acknowledgement.identity === undefined ? '?' : ''}${isPassing ? '~' : ''}`,
+  );
+
+describe('the pods that have to enforce', () => {
+  it('are those heard of lately where nothing is known of Kubernetes', () => {
+    expect(shown(new ReadyPods().view([aPod('a'), aPod('b', 9)], undefined, at(0)))).toEqual(['a']);
+  });
+
+  it('are those that requests are sent to, heard of or not, and no others', () => {
+    const pods = new ReadyPods().view([aPod('a'), aPod('not-ready')], new Set(['a', 'mute']), at(0));
+    expect(shown(pods)).toEqual(['a', 'mute?~']);
+  });
+
+  it('are silent for a while before that counts, each by its own time', () => {
+    const ready = new ReadyPods(5_000);
+    const endpoints = new Set(['a', 'b']);
+    expect(shown(ready.view([aPod('b')], endpoints, at(0)))).toEqual(['a?~', 'b']);
+    expect(shown(ready.view([], endpoints, at(4_999)))).toEqual(['a?~', 'b?~']);
+    expect(shown(ready.view([], endpoints, at(5_000)))).toEqual(['a?', 'b?~']);
+    expect(shown(ready.view([aPod('a')], endpoints, at(6_000)))).toEqual(['a', 'b?~']);
+    expect(shown(ready.view([], endpoints, at(9_000)))).toEqual(['a?~', 'b?~']);
+    expect(shown(ready.view([], endpoints, at(14_000)))).toEqual(['a?', 'b?']);
+  });
+
+  it('are the last ones for a while when all are gone at once, and none after it', () => {
+    const ready = new ReadyPods(5_000);
+    ready.view([aPod('a')], new Set(['a']), at(0));
+    expect(shown(ready.view([aPod('a')], new Set(), at(1_000)))).toEqual(['a']);
+    expect(shown(ready.view([aPod('a')], new Set(), at(5_999)))).toEqual(['a']);
+    expect(shown(ready.view([aPod('a')], new Set(), at(6_000)))).toEqual([]);
+  });
+});

@@ -3,8 +3,11 @@ import { pino } from 'pino';
 import { ApiClient } from '../operator/kubernetes/api-client.ts';
 import { ClusterSource } from '../operator/kubernetes/cluster-source.ts';
 import { loadKubeConfig } from '../operator/kubernetes/connection.ts';
+import { DefinitionCheck } from '../operator/kubernetes/definition-check.ts';
 import { ServiceEndpoints } from '../operator/kubernetes/endpoints.ts';
+import { EventRecorder } from '../operator/kubernetes/event-recorder.ts';
 import { LeaderElection, timesFor } from '../operator/kubernetes/leader-election.ts';
+import { PepperSecret } from '../operator/kubernetes/pepper-secret.ts';
 import { OperatorMetrics } from '../operator/metrics/metrics.ts';
 import { CONTROLLERS, Operator } from '../operator/operator.ts';
 import { startOps } from '../operator/ops.ts';
@@ -25,15 +28,21 @@ export async function runOperator(settings: OperatorSettings): Promise<void> {
   });
   const stopped = untilStopped();
   const displaced = Promise.withResolvers<'displaced'>();
-  const operator = createOperator(settings, { client, log, metrics, onFatal: () => displaced.resolve('displaced') });
+  const events = new EventRecorder({ client, instance: settings.pod, log, observer: metrics });
+  const definitions = new DefinitionCheck(client, log);
+  const onFatal = (): void => displaced.resolve('displaced');
+  const operator = createOperator(settings, { client, log, metrics, events, onFatal });
   const ops = await startOps({
     host: settings.host,
     port: settings.opsPort,
     registry: metrics.registry,
     problem: () => (operator.hasSynced() ? undefined : 'not all resources have been read yet'),
-    warnings: () => [],
+    warnings: () => definitions.problems,
+    snapshot: () => operator.snapshot(),
   });
   log.info({ event: 'operator_started', ops_port: ops.port });
+  events.start();
+  definitions.start();
   operator.start();
   const cause = await Promise.race([stopped, displaced.promise]);
   // Whoever took over goes on; this process must not come back to life by itself.
@@ -42,7 +51,7 @@ export async function runOperator(settings: OperatorSettings): Promise<void> {
   log.info({ event: 'stopping', cause });
   setTimeout(() => process.exit(exitCode), STOP_MILLIS).unref();
   await operator.stop();
-  await ops.stop();
+  await Promise.all([events.stop(), definitions.stop(), ops.stop()]);
   await client.close();
 }
 
@@ -50,20 +59,24 @@ type Parts = {
   readonly client: ApiClient;
   readonly log: pino.Logger;
   readonly metrics: OperatorMetrics;
+  readonly events: EventRecorder;
   readonly onFatal: () => void;
 };
 
-function createOperator(settings: OperatorSettings, { client, log, metrics, onFatal }: Parts): Operator {
+function createOperator(settings: OperatorSettings, { client, log, metrics, events, onFatal }: Parts): Operator {
   const { redisUrl, installation, owner, pepper, lease, limiterService } = settings;
   const following = { log, observer: metrics.watch };
   return new Operator({
     redisUrl,
     installation,
     owner,
-    pepper,
+    pepper: typeof pepper === 'string' ? pepper : new PepperSecret({ client, secret: pepper.secret, log }),
     log,
     metrics,
     onFatal,
+    onTransitions: (resource, transitions) => {
+      for (const transition of transitions) events.record(resource, transition);
+    },
     source: new ClusterSource({ client, ...following }),
     leadership: new LeaderElection({
       client,

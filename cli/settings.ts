@@ -65,6 +65,11 @@ const operatorOnly = {
     'namespace of this pod: of its Lease, and of what is named without one (default: that of the service account, else "default")',
     label,
   ),
+  pepperSecret: setting(
+    'pepper-secret',
+    'Secret in the namespace of this pod that holds the pepper, made with a random one if it is not there',
+    dnsName,
+  ),
   limiterService: setting(
     'limiter-service',
     '[namespace/]name of the Service of the limiters: its ready pods must acknowledge (default: the pods heard of lately)',
@@ -119,6 +124,8 @@ const limiterOnly = {
 const SECRET: ReadonlySet<string> = new Set(['pepper', 'redisUrl']);
 
 const PEPPER_MISSING = '--pepper-file (SLUICE_PEPPER_FILE) or --pepper (SLUICE_PEPPER) is required';
+const PEPPER_TWICE =
+  '--pepper-secret (SLUICE_PEPPER_SECRET): must not be given together with --pepper or --pepper-file';
 
 type Values = Readonly<Record<string, string | number | undefined>>;
 type Raw = Readonly<Record<string, string | undefined>>;
@@ -130,7 +137,8 @@ export type SharedSettings = {
   readonly pepper: string;
   readonly logLevel: string;
 };
-export type OperatorSettings = SharedSettings & {
+export type OperatorSettings = Omit<SharedSettings, 'pepper'> & {
+  readonly pepper: string | { readonly secret: { readonly namespace: string; readonly name: string } };
   readonly kubeconfig: string | undefined;
   readonly host: string;
   readonly opsPort: number;
@@ -158,11 +166,13 @@ export const limiterOptions = (): Option[] => toOptions({ ...shared, ...limiterO
 /** Throws SettingsError with everything that is wrong. */
 export function operatorSettings(raw: Raw): OperatorSettings {
   const values = parse(operatorAll, raw);
-  const settings = sharedSettings(values);
+  const { pepper, ...settings } = sharedSettings(values);
   const namespace = String(values['podNamespace'] ?? namespaceOfServiceAccount() ?? 'default');
   const service = values['limiterService'];
   return {
     ...settings,
+    pepper:
+      values['pepperSecret'] === undefined ? pepper : { secret: { namespace, name: String(values['pepperSecret']) } },
     kubeconfig: values['kubeconfig'] === undefined ? undefined : String(values['kubeconfig']),
     host: String(values['host']),
     opsPort: Number(values['opsPort']),
@@ -233,7 +243,9 @@ function parse(settings: Readonly<Record<string, Setting>>, raw: Raw): Values {
       errors.push(`--${flag} (${env})${value}: ${parsed.error.issues[0]?.message ?? 'is not allowed'}${hint}`);
     }
   }
-  if (values['pepperFile'] !== undefined) values['pepper'] = readPepper(String(values['pepperFile']), errors);
+  if (values['pepperSecret'] !== undefined) {
+    if (raw['pepper'] !== undefined || raw['pepperFile'] !== undefined) errors.push(PEPPER_TWICE);
+  } else if (values['pepperFile'] !== undefined) values['pepper'] = readPepper(String(values['pepperFile']), errors);
   else if (raw['pepper'] === undefined) errors.push(PEPPER_MISSING);
   if (values['previousPepperFile'] !== undefined) {
     values['previousPepper'] = readPepper(String(values['previousPepperFile']), errors);

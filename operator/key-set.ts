@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Redis } from 'ioredis';
 import { recordNameOf } from '../policy/api-key.ts';
 import { numbersOf } from '../policy/compile.ts';
@@ -14,7 +15,12 @@ import {
 } from '../store/consumer-keys.ts';
 import type { Names } from '../store/names.ts';
 
-export type KeySetOptions = { readonly redis: Redis; readonly names: Names; readonly pepper: string };
+export type KeySetOptions = {
+  readonly redis: Redis;
+  readonly names: Names;
+  /** The one that is in use, then one that may still be: a key is found by each. */
+  readonly peppers: readonly string[];
+};
 
 /** Where the keys of a consumer are in force: which generation of which object, since which state of the set. */
 export type WrittenConsumer = { readonly uid: string; readonly generation: number; readonly sequence: number };
@@ -24,6 +30,7 @@ const HASH_PREFIX = 'sha256:';
 /** Keeps the records of API keys in Redis equal to what the Consumers say. */
 export class KeySet {
   readonly #options: KeySetOptions;
+  #peppers: readonly string[];
   /** Records as written, by name; undefined until this process has written or checked all of them. */
   #written: ReadonlyMap<string, string> | undefined;
   #sequence = 0;
@@ -35,6 +42,26 @@ export class KeySet {
 
   constructor(options: KeySetOptions) {
     this.#options = options;
+    this.#peppers = options.peppers;
+  }
+
+  /** From the next sync on. */
+  usePeppers(peppers: readonly string[]): void {
+    this.#peppers = peppers;
+  }
+
+  /** Whether Redis lost or changed a record that this process wrote. If so, the next sync writes all of them again. */
+  async audit(): Promise<boolean> {
+    const { redis, names } = this.#options;
+    const written = this.#written;
+    if (written === undefined) return false;
+    const listed = await listKeyNames(redis, names);
+    const records = await readKeyRecords(redis, names, [...written.keys()]);
+    const isDamaged =
+      listed.size !== written.size ||
+      [...written].some(([name, text]) => !listed.has(name) || !isDeepStrictEqual(records.get(name), JSON.parse(text)));
+    if (isDamaged) this.#written = undefined;
+    return isDamaged;
   }
 
   /** The state of the set as of the last write. */
@@ -99,7 +126,8 @@ export class KeySet {
         ...(spec.limits === undefined ? {} : { limits: spec.limits.map((one) => agreed(metadata.namespace, one)) }),
       };
       for (const hash of spec.apiKeyHashes ?? []) {
-        records.set(recordNameOf(this.#options.pepper, hash.slice(HASH_PREFIX.length)), record);
+        const key = hash.slice(HASH_PREFIX.length);
+        for (const pepper of this.#peppers) records.set(recordNameOf(pepper, key), record);
       }
     }
     return records;

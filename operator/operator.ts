@@ -10,14 +10,14 @@ import { RedisClock } from '../store/clock.ts';
 import { connect, disconnect } from '../store/connection.ts';
 import { StoreError } from '../store/errors.ts';
 import { createNames, type Names } from '../store/names.ts';
-import { CompileCache, computeDesired, type Desired } from './desired.ts';
-import { KeySet } from './key-set.ts';
+import { Configurer, type Peppers } from './configurer.ts';
 import { alone, type Leadership } from './leadership.ts';
 import type { OperatorMetrics } from './metrics/metrics.ts';
+import { Mirror } from './mirror.ts';
 import { Propagation } from './propagation.ts';
-import { Publisher } from './publisher.ts';
 import { ReadyPods } from './ready-pods.ts';
 import type { World } from './report.ts';
+import { type Snapshot, toSnapshot } from './snapshot.ts';
 import type { ResourceSource } from './source.ts';
 import { StatusKeeper } from './status-keeper.ts';
 import type { Transition } from './transitions.ts';
@@ -35,7 +35,8 @@ export type OperatorOptions = {
   readonly redisUrl: string;
   readonly installation: string;
   readonly owner: string;
-  readonly pepper: string;
+  /** The secret with which API keys are hashed, or where those that are in use can be read from. */
+  readonly pepper: string | Peppers;
   readonly source: ResourceSource;
   readonly log: Logger;
   /** Called once when this operator must not go on: another one took over, or the Redis is somebody else's. */
@@ -47,11 +48,18 @@ export type OperatorOptions = {
   readonly metrics?: OperatorMetrics;
   /** Told of every change of state that was recorded. */
   readonly onTransitions?: (resource: RawResource, transitions: readonly Transition[]) => void;
+  /** How often everything that is published is compared with what Redis holds. */
+  readonly auditMillis?: number;
 };
 
 export const CONFIGURATION = 'configuration';
 export const STATUS = 'status';
-export const CONTROLLERS = [CONFIGURATION, STATUS];
+export const AUDIT = 'audit';
+export const CONTROLLERS = [CONFIGURATION, STATUS, AUDIT];
+
+const AUDIT_MILLIS = 180_000;
+/** How often a standby looks at what is in force. */
+const MIRROR_MILLIS = 10_000;
 
 /** Edits that come together are published together. */
 const DEBOUNCE_MILLIS = 50;
@@ -69,39 +77,42 @@ export class Operator {
   readonly #names: Names;
   readonly #redis: Redis;
   readonly #clock = new RedisClock();
-  readonly #publisher: Publisher;
-  readonly #keySet: KeySet;
+  readonly #configurer: Configurer;
+  readonly #mirror: Mirror;
   readonly #queue: WorkQueue;
-  readonly #compiled = new CompileCache();
   readonly #readyPods = new ReadyPods();
   readonly #statuses: StatusKeeper;
   readonly #propagation = new Propagation();
   readonly #subscription: Subscription;
-  #desired: Desired | undefined;
-  #publishedAtMillis = 0;
   /** The first change that is not yet part of a pass over the configuration. */
   #changedAtMillis: number | undefined;
   /** When the pods could last be asked. */
   #askedAtMillis = performance.now();
+  #mirroredAtMillis = -MIRROR_MILLIS;
   #isStopping = false;
   #hasFailed = false;
-  #seenSequence = 0;
-  #isConfigured = false;
   /** Whether Redis answered or failed once; before that nothing can be said of it. */
   #isSettled = false;
   #ticker: NodeJS.Timeout | undefined;
+  #auditor: NodeJS.Timeout | undefined;
 
   constructor(options: OperatorOptions) {
     this.#options = options;
     this.#leadership = options.leadership ?? alone();
     this.#names = createNames(options.installation);
     this.#redis = this.#connect();
-    this.#publisher = new Publisher(this.#redis, this.#names, options.owner, (floor) =>
-      this.#leadership.epochAbove(floor),
-    );
-    this.#keySet = new KeySet({ redis: this.#redis, names: this.#names, pepper: options.pepper });
+    this.#configurer = new Configurer({
+      redis: this.#redis,
+      names: this.#names,
+      owner: options.owner,
+      pepper: options.pepper,
+      leadership: this.#leadership,
+      log: options.log,
+      ...(options.metrics === undefined ? {} : { observer: options.metrics }),
+    });
+    this.#mirror = new Mirror(this.#redis, this.#names);
     this.#queue = new WorkQueue({
-      work: (key) => (key === CONFIGURATION ? this.#configure() : this.#report()),
+      work: (key) => this.#work(key),
       onError: (key, error, retryMillis) => this.#onError(key, error, retryMillis),
       ...(options.metrics === undefined ? {} : { observer: options.metrics.work }),
     });
@@ -136,12 +147,20 @@ export class Operator {
       onLost: (error) => this.#fail(error),
     });
     this.#ticker = setInterval(() => this.#queue.add(STATUS), TICK_MILLIS);
+    this.#auditor = setInterval(() => this.#queue.add(AUDIT), this.#options.auditMillis ?? AUDIT_MILLIS);
+  }
+
+  /** What is in force, complete; undefined if it is not known. */
+  snapshot(): Snapshot | undefined {
+    const published = this.#configurer.isConfigured ? this.#configurer.publisher.published : this.#mirror.copy;
+    return published === undefined ? undefined : toSnapshot(this.#options.owner, published);
   }
 
   /** Finishes the work under way, then gives up leadership and lets go of everything. */
   async stop(): Promise<void> {
     this.#isStopping = true;
     clearInterval(this.#ticker);
+    clearInterval(this.#auditor);
     await Promise.all([
       this.#options.source.stop(),
       this.#options.endpoints?.stop(),
@@ -176,74 +195,72 @@ export class Operator {
     return allKinds.flatMap((kind) => [...this.#options.source.list(kind)]);
   }
 
-  /** Publishes what all resources say now. */
+  #work(key: string): Promise<void> {
+    switch (key) {
+      case CONFIGURATION:
+        return this.#configure();
+      case AUDIT:
+        return this.#leadership.isHeld() ? this.#audit() : Promise.resolve();
+      default:
+        return this.#leadership.isHeld() ? this.#report() : this.#lookOn();
+    }
+  }
+
+  /** Puts in force what all resources say now. */
   async #configure(): Promise<void> {
     if (!this.hasSynced() || !this.#isSettled || !this.#leadership.isHeld()) return;
     const resources = this.#resources();
     this.#propagation.note(resources, this.#changedAtMillis ?? performance.now());
     this.#changedAtMillis = undefined;
     try {
-      const inForce = await this.#publisher.readInForce();
-      const desired = computeDesired(resources, inForce, this.#compiled);
-      this.#desired = desired;
-      await this.#publish(desired);
-      await this.#writeKeys(desired);
-      this.#isConfigured = true;
-    } catch (error) {
-      // What is wrong with an edit is said even while it could not be published anyway.
-      this.#desired = computeDesired(resources, this.#publisher.published?.entries ?? new Map(), this.#compiled);
-      throw error;
+      await this.#configurer.pass(resources);
     } finally {
       this.#statuses.invalidate();
       this.#queue.add(STATUS);
     }
   }
 
-  async #publish(desired: Desired): Promise<void> {
-    const { log, metrics } = this.#options;
-    const startedAtMillis = performance.now();
-    const { published, isNew } = await this.#publisher.publish(desired.entries, desired.documents);
-    if (!isNew) return;
-    this.#publishedAtMillis = performance.now();
-    const { revision, epoch } = published.identity;
-    metrics?.onPublished(revision, (this.#publishedAtMillis - startedAtMillis) / 1000);
-    const [objects, refused] = [published.entries.size, desired.problems.size];
-    log.info({ event: 'published', revision, epoch, objects, refused });
+  async #audit(): Promise<void> {
+    await this.#configurer.audit();
+    this.#queue.add(CONFIGURATION);
   }
 
-  async #writeKeys(desired: Desired): Promise<void> {
-    const { source, owner } = this.#options;
-    const incarnation = this.#publisher.published?.identity.incarnation ?? '';
-    const writer = { owner, incarnation, epoch: this.#publisher.epoch, seenSequence: this.#seenSequence };
-    const sequenceBefore = this.#keySet.sequence;
-    await this.#keySet.sync(writer, source.list('Consumer'), desired.consumers);
-    if (this.#keySet.sequence !== sequenceBefore) this.#publishedAtMillis = performance.now();
+  /** A standby keeps what is in force at hand. */
+  async #lookOn(): Promise<void> {
+    if (!this.#isSettled || performance.now() - this.#mirroredAtMillis < MIRROR_MILLIS) return;
+    this.#mirroredAtMillis = performance.now();
+    try {
+      await this.#mirror.refresh();
+    } catch (error) {
+      if (!(error instanceof StoreError && error.transient)) throw error;
+    }
   }
 
   /** Writes the statuses that differ from what is so. */
   async #report(): Promise<void> {
-    if (!this.hasSynced() || this.#desired === undefined || !this.#leadership.isHeld()) return;
+    if (!this.hasSynced() || this.#configurer.desired === undefined) return;
     const reports = await this.#askPods();
     if (reports === undefined && performance.now() - this.#askedAtMillis < UNREACHABLE_MILLIS) return;
-    const world = this.#world(this.#desired, reports);
+    const world = this.#world(this.#configurer.desired, reports);
     this.#options.metrics?.onPods(world.pods ?? []);
     await this.#statuses.pass(this.#resources(), world);
     this.#options.metrics?.onStatuses(this.#resources());
   }
 
-  #world(desired: Desired, reports: readonly PodReport[] | undefined): World {
+  #world(desired: World['desired'], reports: readonly PodReport[] | undefined): World {
     const nowMillis = performance.now();
     const nowMicros = this.#clock.nowMicros();
+    const { publisher, consumers, changedAtMillis } = this.#configurer;
     return {
       desired,
       pods:
         reports === undefined
           ? undefined
           : this.#readyPods.view(reports, this.#options.endpoints?.pods(), { nowMicros, nowMillis }),
-      published: this.#publisher.published,
-      knows: (identity) => this.#publisher.knows(identity),
-      consumers: this.#keySet.consumers,
-      isOverdue: nowMillis - this.#publishedAtMillis > OVERDUE_MILLIS,
+      published: publisher.published,
+      knows: (identity) => publisher.knows(identity),
+      consumers,
+      isOverdue: nowMillis - changedAtMillis > OVERDUE_MILLIS,
       nowMicros,
       now: `${new Date().toISOString().slice(0, 19)}Z`,
     };
@@ -256,13 +273,7 @@ export class Operator {
       const { pods, redisMicros } = await listPods(this.#redis, this.#names);
       this.#clock.observe(redisMicros, sentAt);
       this.#askedAtMillis = performance.now();
-      this.#seenSequence = Math.max(
-        this.#seenSequence,
-        ...pods.map(({ acknowledgement }) => acknowledgement.keySequence),
-      );
-      if (this.#isConfigured && ((await this.#publisher.isDisplaced(pods)) || (await this.#keySet.isDisplaced()))) {
-        this.#queue.add(CONFIGURATION);
-      }
+      if (await this.#configurer.isDisplaced(pods)) this.#queue.add(CONFIGURATION);
       return pods;
     } catch (error) {
       if (error instanceof StoreError && error.transient) return undefined;

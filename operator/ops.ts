@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import type { Registry } from 'prom-client';
+import type { Snapshot } from './snapshot.ts';
 
 export type OpsOptions = {
   readonly host: string;
@@ -13,6 +14,8 @@ export type OpsOptions = {
   readonly problem: () => string | undefined;
   /** Known faults that do not make it unready. */
   readonly warnings: () => readonly string[];
+  /** What is in force, for limiters that start while Redis is away. */
+  readonly snapshot: () => Snapshot | undefined;
 };
 
 export type Ops = { readonly port: number; stop(): Promise<void> };
@@ -25,7 +28,7 @@ export async function startOps(options: OpsOptions): Promise<Ops> {
   return { port: portOf(server), stop: () => close(server) };
 }
 
-function createApp({ registry, problem, warnings }: OpsOptions): express.Express {
+function createApp({ registry, problem, warnings, snapshot }: OpsOptions): express.Express {
   const app = express();
   app.disable('x-powered-by').disable('etag');
   // The event loop answers: nothing else may turn an operator dead, least of all the API server or Redis.
@@ -43,6 +46,20 @@ function createApp({ registry, problem, warnings }: OpsOptions): express.Express
   });
   app.get('/metrics', async (_request, response) => {
     response.type(registry.contentType).send(await registry.metrics());
+  });
+  app.get('/snapshot', (request, response) => {
+    const current = snapshot();
+    if (current === undefined) {
+      const detail = 'what is in force is not known';
+      response
+        .status(503)
+        .set({ 'content-type': 'application/problem+json', 'retry-after': '1' })
+        .send(JSON.stringify({ type: 'about:blank', title: 'Service Unavailable', status: 503, detail }));
+      return;
+    }
+    response.set('etag', current.etag);
+    if (request.get('if-none-match') === current.etag) response.status(304).end();
+    else response.type('json').send(current.body);
   });
   return app;
 }

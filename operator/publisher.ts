@@ -5,6 +5,7 @@ import { buildManifest } from '../policy/manifest.ts';
 import { type ConfigurationIdentity, isNewer } from '../policy/snapshot.ts';
 import { listPods, type PodReport } from '../store/acknowledgements.ts';
 import {
+  findUnsafeDocuments,
   type Head,
   type LoadedManifest,
   publish,
@@ -23,7 +24,7 @@ export type Published = {
   readonly entries: ReadonlyMap<string, ManifestEntry>;
   /** Names of all documents that the manifest needs, index and shards included. */
   readonly references: ReadonlySet<string>;
-  /** Texts of documents of objects, as far as this process has seen them. */
+  /** Texts of documents, as far as this process has seen them: all of them once it has published. */
   readonly documents: ReadonlyMap<string, StoredDocument>;
 };
 
@@ -47,6 +48,8 @@ export class Publisher {
   #epoch: number | undefined;
   #published: Published | undefined;
   #highestRevision = 0;
+  /** Redis lost some of what is published: nothing is taken for being there. */
+  #isDoubted = false;
   /** Manifests by the revision that published them, so that an acknowledgement can be told from a stray one. */
   readonly #history = new Map<string, string>();
 
@@ -75,6 +78,17 @@ export class Publisher {
     const published = this.#published;
     if (head === undefined || published === undefined || keyOf(head) !== keyOf(published.identity)) return true;
     return isOvertaken(published.identity, pods);
+  }
+
+  /**
+   * How many documents that are published Redis does not hold, or not for long. If there are any, the next publish
+   * writes everything again.
+   */
+  async audit(): Promise<number> {
+    const references = this.#published?.references ?? new Set<string>();
+    const unsafe = await findUnsafeDocuments(this.#redis, this.#names, [...references]);
+    if (unsafe.length > 0) this.#isDoubted = true;
+    return unsafe.length;
   }
 
   /** Whether this is a configuration that this operator knows to have published, or to have found. */
@@ -120,6 +134,7 @@ export class Publisher {
       head !== undefined &&
       head.epoch === this.#epoch &&
       keyOf(head) === keyOf(published.identity) &&
+      !this.#isDoubted &&
       !isOvertaken(published.identity, pods);
     const isChanged =
       wanted.size !== published?.entries.size || [...wanted.values()].some((entry) => entry.revision === 0);
@@ -178,7 +193,9 @@ export class Publisher {
       leaving: [...before.names].filter((name) => !references.has(name)),
     });
     this.#epoch = next.epoch;
-    return this.#remember({ identity, entries, references, documents });
+    this.#isDoubted = false;
+    const texts = new Map([...documents, ...parts.map((part) => [part.name, part] as const)]);
+    return this.#remember({ identity, entries, references, documents: texts });
   }
 
   /** The texts of kept entries' documents; entries whose document is lost are left out. */
@@ -214,7 +231,7 @@ export class Publisher {
   async #referencesOf(head: Head | undefined): Promise<{ names: ReadonlySet<string>; isTrusted: boolean }> {
     if (head === undefined) return { names: new Set(), isTrusted: false };
     if (this.#published !== undefined && keyOf(this.#published.identity) === keyOf(head)) {
-      return { names: this.#published.references, isTrusted: this.#epoch === head.epoch };
+      return { names: this.#published.references, isTrusted: this.#epoch === head.epoch && !this.#isDoubted };
     }
     // If it cannot be read, nobody can load it: its documents have no time to live and stay, which harms nobody.
     const manifest = await this.#readManifest(head.manifest);

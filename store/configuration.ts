@@ -91,6 +91,23 @@ export async function writeDocuments(redis: Redis, names: Names, documents: read
   }
 }
 
+/** Those of the named documents that are not there, or will not stay. */
+export async function findUnsafeDocuments(redis: Redis, names: Names, wanted: readonly string[]): Promise<string[]> {
+  const unsafe: string[] = [];
+  for (let start = 0; start < wanted.length; start += CHUNK) {
+    const chunk = wanted.slice(start, start + CHUNK);
+    const pipeline = redis.pipeline();
+    for (const name of chunk) pipeline.pttl(names.document(name));
+    const results = await call(() => pipeline.exec());
+    results?.forEach(([error, millis], index) => {
+      if (error !== null) throw toStoreError(error);
+      // -1: it has no time to live.
+      if (millis !== -1) unsafe.push(chunk[index] ?? '');
+    });
+  }
+  return unsafe;
+}
+
 /**
  * Moves head, if the publisher may and head is what it saw. Returns the time of Redis in microseconds.
  * Throws OWNED_BY_OTHER, SUPERSEDED, HEAD_MOVED or MISSING_DOCUMENT without having changed anything.

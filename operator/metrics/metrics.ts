@@ -34,6 +34,8 @@ export class OperatorMetrics {
   readonly #objects: Gauge;
   readonly #pods: Gauge;
   readonly #propagation: Histogram;
+  readonly #repairs: Counter;
+  readonly #events: Counter;
 
   constructor({ controllers, lease }: OperatorMetricsOptions) {
     collectDefaultMetrics({ register: this.registry });
@@ -80,6 +82,26 @@ export class OperatorMetrics {
       buckets: PROPAGATION_BUCKETS,
       registers,
     });
+    this.#repairs = new Counter({
+      name: 'sluice_store_repairs_total',
+      help: 'Times that Redis had lost some of what is published, and it was written again.',
+      registers,
+    });
+    this.#events = new Counter({
+      name: 'sluice_events_total',
+      help: 'Events for people, by what became of them.',
+      labelNames: ['result'],
+      registers,
+    });
+    for (const result of ['written', 'dropped', 'failed']) this.#events.inc({ result }, 0);
+  }
+
+  onRepair(): void {
+    this.#repairs.inc();
+  }
+
+  onEvent(result: string): void {
+    this.#events.inc({ result });
   }
 
   onPublished(revision: number, seconds: number): void {

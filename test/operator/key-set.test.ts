@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 beforeEach(() => server.redis.flushall());
 
-const aKeySet = (): KeySet => new KeySet({ redis: server.redis, names, pepper: PEPPER });
+const aKeySet = (): KeySet => new KeySet({ redis: server.redis, names, peppers: [PEPPER] });
 
 function aConsumer(
   name: string,

@@ -1,0 +1,138 @@
+import type { Redis } from 'ioredis';
+import type { Logger } from 'pino';
+import type { RawResource } from '../policy/resource.ts';
+import type { PodReport } from '../store/acknowledgements.ts';
+import type { Names } from '../store/names.ts';
+import { CompileCache, computeDesired, type Desired } from './desired.ts';
+import { KeySet, type WrittenConsumer } from './key-set.ts';
+import type { Leadership } from './leadership.ts';
+import { Publisher } from './publisher.ts';
+
+/** The current one first, then those by which keys are still looked for. */
+export type Peppers = { read(): Promise<readonly string[]> };
+
+export type ConfigurerOptions = {
+  readonly redis: Redis;
+  readonly names: Names;
+  readonly owner: string;
+  /** The secret with which API keys are hashed, or where those that are in use can be read from. */
+  readonly pepper: string | Peppers;
+  readonly leadership: Leadership;
+  readonly log: Logger;
+  readonly observer?: ConfigurerObserver;
+};
+
+/** Told of what is published, for metrics. */
+export type ConfigurerObserver = {
+  onPublished(revision: number, seconds: number): void;
+  /** Redis had lost some of what is published. */
+  onRepair(): void;
+};
+
+/** Brings what all resources say into force: compiled, published, and the keys of consumers written. */
+export class Configurer {
+  readonly publisher: Publisher;
+  readonly #options: ConfigurerOptions;
+  readonly #keySet: KeySet;
+  readonly #compiled = new CompileCache();
+  #desired: Desired | undefined;
+  #changedAtMillis = 0;
+  #seenSequence = 0;
+  #hasPeppers = false;
+  #isConfigured = false;
+
+  constructor(options: ConfigurerOptions) {
+    this.#options = options;
+    const { redis, names, owner, pepper, leadership } = options;
+    this.publisher = new Publisher(redis, names, owner, (floor) => leadership.epochAbove(floor));
+    this.#keySet = new KeySet({ redis, names, peppers: typeof pepper === 'string' ? [pepper] : [] });
+  }
+
+  /** What should be in force, as of the last pass; undefined before the first. */
+  get desired(): Desired | undefined {
+    return this.#desired;
+  }
+
+  get consumers(): ReadonlyMap<string, WrittenConsumer> {
+    return this.#keySet.consumers;
+  }
+
+  /** When something was last put in force, by the monotonic clock. */
+  get changedAtMillis(): number {
+    return this.#changedAtMillis;
+  }
+
+  /** Whether a pass was completed: what is in force is what this operator wrote. */
+  get isConfigured(): boolean {
+    return this.#isConfigured;
+  }
+
+  /** Puts in force what all resources say. Throws StoreError, or what reading the peppers threw. */
+  async pass(resources: readonly RawResource[]): Promise<void> {
+    try {
+      const inForce = await this.publisher.readInForce();
+      const desired = computeDesired(resources, inForce, this.#compiled);
+      this.#desired = desired;
+      await this.#publish(desired);
+      await this.#writeKeys(resources, desired);
+      this.#isConfigured = true;
+    } catch (error) {
+      // What is wrong with an edit is said even while it could not be published anyway.
+      this.#desired = computeDesired(resources, this.publisher.published?.entries ?? new Map(), this.#compiled);
+      throw error;
+    }
+  }
+
+  /** Whether what is in force is not what this operator wrote, or a pod holds something newer. */
+  async isDisplaced(pods: readonly PodReport[]): Promise<boolean> {
+    const sequences = pods.map(({ acknowledgement }) => acknowledgement.keySequence);
+    this.#seenSequence = Math.max(this.#seenSequence, ...sequences);
+    if (!this.#isConfigured) return false;
+    return (await this.publisher.isDisplaced(pods)) || (await this.#keySet.isDisplaced());
+  }
+
+  /** Compares everything that is published with what Redis holds. What was lost is written by the next pass. */
+  async audit(): Promise<void> {
+    if (!this.#isConfigured) return;
+    const lostDocuments = await this.publisher.audit();
+    const hasLostKeys = await this.#keySet.audit();
+    if (lostDocuments > 0 || hasLostKeys) {
+      this.#options.log.error(
+        { event: 'store_damaged', lost_documents: lostDocuments, lost_keys: hasLostKeys },
+        'Redis has lost some of what is published; all of it is written again',
+      );
+      this.#options.observer?.onRepair();
+    }
+    // A pepper that was rotated changes the names of all keys.
+    this.#hasPeppers = false;
+  }
+
+  async #publish(desired: Desired): Promise<void> {
+    const { log, observer } = this.#options;
+    const startedAtMillis = performance.now();
+    const { published, isNew } = await this.publisher.publish(desired.entries, desired.documents);
+    if (!isNew) return;
+    this.#changedAtMillis = performance.now();
+    const { revision, epoch } = published.identity;
+    observer?.onPublished(revision, (this.#changedAtMillis - startedAtMillis) / 1000);
+    const [objects, refused] = [published.entries.size, desired.problems.size];
+    log.info({ event: 'published', revision, epoch, objects, refused });
+  }
+
+  async #writeKeys(resources: readonly RawResource[], desired: Desired): Promise<void> {
+    if (!this.#hasPeppers) await this.#readPeppers();
+    const { owner } = this.#options;
+    const incarnation = this.publisher.published?.identity.incarnation ?? '';
+    const writer = { owner, incarnation, epoch: this.publisher.epoch, seenSequence: this.#seenSequence };
+    const sequenceBefore = this.#keySet.sequence;
+    const existing = resources.filter(({ kind }) => kind === 'Consumer');
+    await this.#keySet.sync(writer, existing, desired.consumers);
+    if (this.#keySet.sequence !== sequenceBefore) this.#changedAtMillis = performance.now();
+  }
+
+  async #readPeppers(): Promise<void> {
+    const { pepper } = this.#options;
+    if (typeof pepper !== 'string') this.#keySet.usePeppers(await pepper.read());
+    this.#hasPeppers = true;
+  }
+}

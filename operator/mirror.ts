@@ -1,0 +1,49 @@
+import type { Redis } from 'ioredis';
+import type { StoredDocument } from '../policy/documents.ts';
+import { readDocuments, readHead, readManifest } from '../store/configuration.ts';
+import type { Names } from '../store/names.ts';
+import type { Published } from './publisher.ts';
+
+/**
+ * A standby's copy of what is in force, so that it can hand it out while Redis is away. Never used for publishing: it
+ * is as old as the last look.
+ */
+export class Mirror {
+  readonly #redis: Redis;
+  readonly #names: Names;
+  #copy: Published | undefined;
+
+  constructor(redis: Redis, names: Names) {
+    this.#redis = redis;
+    this.#names = names;
+  }
+
+  get copy(): Published | undefined {
+    return this.#copy;
+  }
+
+  /** Reads what is new. Throws StoreError, and keeps the last copy then. */
+  async refresh(): Promise<void> {
+    const head = await readHead(this.#redis, this.#names);
+    if (head === undefined) return;
+    const { incarnation, epoch, revision, manifest } = head;
+    const known = this.#copy?.identity;
+    if (known?.incarnation === incarnation && known.epoch === epoch && known.revision === revision) return;
+    const { entries, parts } = await readManifest(this.#redis, this.#names, manifest);
+    const references = new Set([...parts, ...[...entries.values()].map(({ document }) => document)]);
+    const documents = await this.#texts(references);
+    this.#copy = { identity: { incarnation, epoch, revision, manifest }, entries, references, documents };
+  }
+
+  async #texts(references: ReadonlySet<string>): Promise<Map<string, StoredDocument>> {
+    const before = this.#copy?.documents;
+    const missing = [...references].filter((name) => before?.get(name) === undefined);
+    const read = await readDocuments(this.#redis, this.#names, missing);
+    return new Map(
+      [...references].flatMap((name) => {
+        const text = read.get(name) ?? before?.get(name)?.text;
+        return text === undefined ? [] : [[name, { name, text }] as const];
+      }),
+    );
+  }
+}

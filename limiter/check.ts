@@ -100,6 +100,10 @@ export type CheckTrace = {
   nowMicros?: number;
   selection?: Selection;
   verdict?: Verdict;
+  /** When the counters were asked, by the clock of Redis. */
+  redisMicros?: number;
+  /** The hash tag of the counters that were asked. */
+  partition?: string;
   /** Why the counters could not be asked. */
   storeError?: string;
   readonly onRule: SelectionTrace;
@@ -168,8 +172,9 @@ export class Checker {
     // Whose counters these would be is not known: the failure policies decide, as they do without Redis.
     if (!isKnown) return unidentified(fallback.decide(selection.rules, { isPeek }));
     try {
-      const verdict = await decider.decide({ partition: partitionFor(domain, context), isPeek, selection });
-      if (trace) trace.verdict = verdict;
+      const partition = partitionFor(domain, context);
+      const verdict = await decider.decide({ partition, isPeek, selection });
+      if (trace) Object.assign(trace, { verdict, partition, redisMicros: verdict.redisMicros });
       return decideOver(selection, verdict, verdict.redisMicros);
     } catch (error) {
       const { code, refusal } = toStoreError(error);

@@ -21,6 +21,11 @@ export function covers(health: HealthDocument, policy: Pick<PolicyDocument, 'dom
   return health.policySelector === undefined || selects(health.policySelector, policy.labels);
 }
 
+/** Whether this object alone degrades requests of a tier, of policies that it covers. */
+export function degrades(health: HealthDocument, tier: string | undefined, nowMicros: number): boolean {
+  return isActive(health, nowMicros) && coversTier(health, tier);
+}
+
 /** A tier that is not known is covered only by an object that names no tiers. */
 function coversTier(health: HealthDocument, tier: string | undefined): boolean {
   return health.tiers === undefined || (tier !== undefined && health.tiers.includes(tier));
@@ -34,7 +39,7 @@ export function effectiveHealth(
 ): EffectiveHealth {
   let until = 0;
   for (const health of covering) {
-    if (!isActive(health, nowMicros) || !coversTier(health, tier)) continue;
+    if (!degrades(health, tier, nowMicros)) continue;
     until = Math.max(until, health.expiresAtMicros ?? Number.POSITIVE_INFINITY);
   }
   if (until === 0) return NORMAL;

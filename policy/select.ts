@@ -279,7 +279,8 @@ function applyOverride(
   return action === 'Block' || action === 'Exempt' ? { kind: 'overridden', override: name, action } : undefined;
 }
 
-function tierFor(policy: IndexedPolicy, asked: string | undefined): string | undefined {
+/** The tier by which a policy serves a request that is of this one, or of none. */
+export function tierFor(policy: IndexedPolicy, asked: string | undefined): string | undefined {
   return asked !== undefined && policy.tiers.has(asked) ? asked : (policy.defaultTier ?? asked);
 }
 

@@ -47,6 +47,8 @@ describe('settings', () => {
       port: 8080,
       opsPort: 9090,
       pod: hostname(),
+      previousPepper: undefined,
+      unknownDomain: 'Allow',
       checkDomain: 'default',
       redisDeadlineMillis: 100,
     });

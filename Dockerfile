@@ -31,6 +31,7 @@ WORKDIR /app
 COPY --from=build /app/package.json /app/LICENSE ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/lua ./lua
+COPY --from=build /app/proto ./proto
 COPY --from=build /app/dist ./dist
 USER 65532:65532
 ENTRYPOINT ["/nodejs/bin/node", "/app/dist/cli/main.js"]

@@ -191,6 +191,7 @@ async function startLimiter(redisUrl: string, signal: AbortSignal): Promise<Serv
     host: HOST,
     port,
     'ops-port': opsPort,
+    'grpc-port': await freePort(),
     'pod-name': 'limiter',
     'redis-deadline-ms': REDIS_DEADLINE_MILLIS,
   };

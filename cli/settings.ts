@@ -2,6 +2,9 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { Option } from 'commander';
 import { z } from 'zod';
+import { DOOR_DEFAULTS, type DoorSettings } from '../limiter/door-settings.ts';
+import { HEADER_FAMILIES, isHeaderFamily } from '../limiter/rate-limit-headers.ts';
+import { isNetwork, PRIVATE_NETWORKS } from '../limiter/trust.ts';
 
 /** Wrong settings; the message lists all of them, one per line. */
 export class SettingsError extends Error {
@@ -15,6 +18,27 @@ type Setting = {
   readonly schema: z.ZodType<string | number>;
   readonly preset?: string;
 };
+
+/** Several values in one setting, separated by commas. */
+function listOf(isAllowed: (item: string) => boolean, allowed: string) {
+  return z
+    .string()
+    .refine((text) => itemsOf(text).every(isAllowed), { error: `must be ${allowed}, separated by commas` });
+}
+
+const itemsOf = (text: unknown): readonly string[] =>
+  String(text)
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+
+const networks = listOf(isNetwork, 'networks such as 10.0.0.0/8');
+const families = listOf(
+  (item) => item === 'none' || isHeaderFamily(item),
+  `none, or some of ${HEADER_FAMILIES.join(', ')}`,
+).refine((text) => itemsOf(text).filter((item) => item.startsWith('x-ratelimit')).length <= 1, {
+  error: 'must not name two families of X-RateLimit headers: their Reset has different meanings',
+});
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const label = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'must be a DNS label');
@@ -119,6 +143,43 @@ const limiterOnly = {
     z.coerce.number().int().min(1).max(60_000),
     '100',
   ),
+  grpcPort: setting('grpc-port', "port of Envoy's rate limit service", port, '8081'),
+  trustedCallers: setting(
+    'trusted-callers',
+    'networks whose words about consumer, tenant, tier, address and cost are believed',
+    networks,
+    PRIVATE_NETWORKS.join(','),
+  ),
+  trustedProxyCidrs: setting(
+    'trusted-proxy-cidrs',
+    'networks of gateways whose X-Forwarded-* headers are believed',
+    networks,
+    PRIVATE_NETWORKS.join(','),
+  ),
+  rateLimitHeaders: setting(
+    'rate-limit-headers',
+    `how clients are told of their limits: none, or some of ${HEADER_FAMILIES.join(', ')}`,
+    families,
+    DOOR_DEFAULTS.headerFamilies.join(','),
+  ),
+  rlsHeaders: setting(
+    'rls-headers',
+    'the same for what Envoy is asked to add to responses',
+    families,
+    DOOR_DEFAULTS.rlsHeaderFamilies.join(','),
+  ),
+  grpcMaxConnectionAgeSeconds: setting(
+    'grpc-max-connection-age-seconds',
+    'after so long a gRPC connection is closed gently, so that callers find new pods',
+    z.coerce.number().int().min(1).max(86_400),
+    String(DOOR_DEFAULTS.grpcMaxConnectionAgeMillis / 1000),
+  ),
+  drainMs: setting(
+    'drain-ms',
+    'milliseconds for which a pod that stops still answers, while others notice',
+    z.coerce.number().int().min(0).max(60_000),
+    '2000',
+  ),
 } as const;
 
 const SECRET: ReadonlySet<string> = new Set(['pepper', 'redisUrl']);
@@ -156,6 +217,7 @@ export type LimiterSettings = SharedSettings & {
   readonly unknownDomain: 'Allow' | 'Deny';
   readonly checkDomain: string;
   readonly redisDeadlineMillis: number;
+  readonly doors: DoorSettings;
 };
 
 const operatorAll = { ...shared, ...serving, ...operatorOnly };
@@ -200,6 +262,19 @@ export function limiterSettings(raw: Raw): LimiterSettings {
     unknownDomain: values['unknownDomain'] === 'Deny' ? 'Deny' : 'Allow',
     checkDomain: String(values['checkDomain']),
     redisDeadlineMillis: Number(values['redisDeadlineMs']),
+    doors: doorSettings(values),
+  };
+}
+
+function doorSettings(values: Values): DoorSettings {
+  return {
+    grpcPort: Number(values['grpcPort']),
+    trustedCallers: itemsOf(values['trustedCallers']),
+    trustedProxyCIDRs: itemsOf(values['trustedProxyCidrs']),
+    headerFamilies: itemsOf(values['rateLimitHeaders']).filter(isHeaderFamily),
+    rlsHeaderFamilies: itemsOf(values['rlsHeaders']).filter(isHeaderFamily),
+    grpcMaxConnectionAgeMillis: Number(values['grpcMaxConnectionAgeSeconds']) * 1000,
+    drainMillis: Number(values['drainMs']),
   };
 }
 

@@ -6,7 +6,6 @@ import {
   IDENTITY_MISSING,
   NO_POLICY,
   UNKNOWN_DOMAIN,
-  type Verdict,
   withExemptions,
 } from '../policy/decision.ts';
 import { partitionOf } from '../policy/hash.ts';
@@ -20,7 +19,7 @@ import {
 } from '../policy/select.ts';
 import type { DomainIndex, Snapshot } from '../policy/snapshot.ts';
 import type { RedisClock } from '../store/clock.ts';
-import type { Decider } from '../store/decide.ts';
+import type { Decider, TimedVerdict } from '../store/decide.ts';
 import { toStoreError } from '../store/errors.ts';
 import type { Identification, Identifier, Identity } from './identify.ts';
 import type { IPBlocks } from './ip-blocks.ts';
@@ -99,9 +98,7 @@ export type CheckTrace = {
   context?: RequestContext;
   nowMicros?: number;
   selection?: Selection;
-  verdict?: Verdict;
-  /** When the counters were asked, by the clock of Redis. */
-  redisMicros?: number;
+  verdict?: TimedVerdict;
   /** The hash tag of the counters that were asked. */
   partition?: string;
   /** Why the counters could not be asked. */
@@ -174,7 +171,7 @@ export class Checker {
     try {
       const partition = partitionFor(domain, context);
       const verdict = await decider.decide({ partition, isPeek, selection });
-      if (trace) Object.assign(trace, { verdict, partition, redisMicros: verdict.redisMicros });
+      if (trace) Object.assign(trace, { verdict, partition });
       return decideOver(selection, verdict, verdict.redisMicros);
     } catch (error) {
       const { code, refusal } = toStoreError(error);
@@ -222,7 +219,7 @@ function contextOf(
 }
 
 /** The hash tag of all counters of a request. Where the axis is missing, no rule applies. */
-function partitionFor({ domain, partition, settings }: DomainIndex, context: RequestContext): string {
+export function partitionFor({ domain, partition, settings }: DomainIndex, context: RequestContext): string {
   if (settings.partitionBy === undefined) return partition;
   return partitionOf(domain, settings.partitionBy, context[settings.partitionBy] ?? '');
 }

@@ -103,7 +103,7 @@ export async function explain(checker: Checker, snapshot: Snapshot, request: Che
   return {
     domain: request.domain,
     revision: result.revision,
-    at: timeOf(trace.verdict === undefined ? trace.nowMicros : trace.redisMicros),
+    at: timeOf(trace.verdict?.redisMicros ?? trace.nowMicros),
     decision: explainDecision(result),
     identity: explainIdentity(request, trace),
     tier: explainTier(request, trace),

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { Server } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { subscribeToChanges, type Subscription } from '../store/changes.ts';
@@ -13,15 +14,21 @@ import { within } from '../store/deadline.ts';
 import { Decider } from '../store/decide.ts';
 import { createNames } from '../store/names.ts';
 import { countInvalidKey } from '../store/invalid-keys.ts';
+import { engineOf } from './asked.ts';
 import { Checker } from './check.ts';
+import type { DoorParts } from './door.ts';
+import { DOOR_DEFAULTS, type DoorSettings } from './door-settings.ts';
+import { createGrpcDoor, type GrpcDoor } from './grpc/server.ts';
 import { createOps } from './http/ops.ts';
-import { createDoors } from './http/server.ts';
+import { createDoors, type HttpDoors } from './http/server.ts';
 import { Identifier } from './identify.ts';
 import { IPBlocks } from './ip-blocks.ts';
 import { KeyCache } from './key-cache.ts';
 import { SnapshotLoader } from './load.ts';
 import { LocalFallback } from './local-fallback.ts';
 import { LimiterMetrics } from './metrics.ts';
+import { Charges, refundsOf } from './refunds.ts';
+import { networksOf } from './trust.ts';
 
 export type LimiterOptions = {
   readonly redisUrl: string;
@@ -41,6 +48,8 @@ export type LimiterOptions = {
   /** What becomes of requests to a domain that no policy speaks of. Default: Allow. */
   readonly unknownDomain?: 'Allow' | 'Deny';
   readonly redisDeadlineMillis: number;
+  /** What is not said here is as in DOOR_DEFAULTS. */
+  readonly doors?: Partial<DoorSettings>;
   readonly log: Logger;
 };
 
@@ -55,6 +64,7 @@ export type Limiter = { stop(): Promise<void> };
 /** Resolves when both ports listen; whether a configuration is loaded then is what /readyz says. */
 export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   const { log } = options;
+  const settings: DoorSettings = { ...DOOR_DEFAULTS, ...options.doors };
   const names = createNames(options.installation);
   const clock = new RedisClock();
   // Decisions have a connection of their own: a large document must not stand in front of them.
@@ -112,35 +122,67 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   const identifier = new Identifier({ keys, peppers });
   const unknownDomain = options.unknownDomain ?? 'Allow';
   const checker = new Checker({ decider, identifier, ipBlocks, clock, metrics, fallback, unknownDomain });
+  const phase = { isStopping: false };
+  const charges = new Charges(decisions, names, options.redisDeadlineMillis);
   const state = { snapshot: () => loader.snapshot, isRedisReachable: () => loader.isRedisReachable };
-  const doors = createDoors({ checker, clock, metrics, log, checkDomain: options.checkDomain, ...state });
-  const ops = createOps({ metrics, isReady, problem: () => loader.problem });
+  const door: DoorParts = {
+    engine: engineOf(checker, charges),
+    refunds: refundsOf(checker, charges),
+    clock,
+    metrics,
+    log,
+    checkDomain: options.checkDomain,
+    trustedCallers: networksOf(settings.trustedCallers),
+    trustedProxies: networksOf(settings.trustedProxyCIDRs),
+    headerFamilies: settings.headerFamilies,
+    rlsHeaderFamilies: settings.rlsHeaderFamilies,
+    ...state,
+  };
+  const http = createDoors(door);
+  const isServing = (): boolean => isReady() && !phase.isStopping;
+  const grpc = createGrpcDoor(door, isServing, { maxConnectionAgeMillis: settings.grpcMaxConnectionAgeMillis });
+  const ops = createOps({ metrics, isReady: isServing, problem: () => loader.problem });
   const subscription = subscribeToChanges(options.redisUrl, names, ['head', 'key'], () => loader.refresh());
-  const running = { loader, decider, subscription, servers: [doors, ops], connections: [decisions, configuration] };
+  const running = { phase, loader, decider, subscription, http, grpc, ops, connections: [decisions, configuration] };
   try {
-    await listen(doors, options.host, options.port);
+    await listen(http.server, options.host, options.port);
+    if (settings.grpcPort !== undefined) await grpc.listen(options.host, settings.grpcPort);
     await listen(ops, options.host, options.opsPort);
   } catch (error) {
-    await stop(running);
+    await stop(running, 0);
     throw error;
   }
   loader.start();
-  log.info({ event: 'limiter_started', pod: options.pod, port: options.port, ops_port: options.opsPort });
-  return { stop: () => stop(running) };
+  const { pod, port, opsPort } = options;
+  log.info({ event: 'limiter_started', pod, port, grpc_port: settings.grpcPort, ops_port: opsPort });
+  return { stop: () => stop(running, settings.drainMillis) };
 }
 
 type Running = {
+  readonly phase: { isStopping: boolean };
   readonly loader: SnapshotLoader;
   readonly decider: Decider;
   readonly subscription: Subscription;
-  readonly servers: readonly Server[];
+  readonly http: HttpDoors;
+  readonly grpc: GrpcDoor;
+  readonly ops: Server;
   readonly connections: readonly Redis[];
 };
 
-/** Leaves the list of pods, answers what is under way, then lets go of everything. */
-async function stop({ loader, decider, subscription, servers, connections }: Running): Promise<void> {
+/**
+ * First the pod says that it is not ready, and goes on answering until whoever sends requests has noticed: each answer
+ * asks its caller to come back on another connection, to another pod. Then it answers what is under way, leaves the list
+ * of pods, and lets go of everything.
+ */
+async function stop(running: Running, drainMillis: number): Promise<void> {
+  const { phase, loader, decider, subscription, http, grpc, ops, connections } = running;
+  phase.isStopping = true;
+  http.drain();
+  grpc.tellHealth();
+  await pause(drainMillis);
+  await Promise.all([close(http.server), grpc.close(CLOSE_MILLIS)]);
   await loader.stop();
-  await Promise.all(servers.map(close));
+  await close(ops);
   subscription.close();
   decider.stop();
   connections.forEach(disconnect);

@@ -48,6 +48,7 @@ export class LimiterMetrics {
   readonly #missing = new Tally();
   readonly #storeErrors = new Tally();
   readonly #breakerTransitions = new Tally();
+  readonly #refused = new Tally();
   readonly #duration: Histogram;
 
   constructor(state: LimiterState) {
@@ -76,6 +77,12 @@ export class LimiterMetrics {
       'How often the breaker before Redis changed its state, by the new one.',
       ['to'],
       this.#breakerTransitions,
+    );
+    this.#counter(
+      'sluice_requests_refused_total',
+      'Requests that could not be judged for what they say, by what is wrong with them.',
+      ['code'],
+      this.#refused,
     );
     this.#duration = new Histogram({
       name: 'sluice_decision_duration_seconds',
@@ -118,6 +125,11 @@ export class LimiterMetrics {
 
   countBreakerTransition(to: BreakerState): void {
     this.#breakerTransitions.add(to, () => ({ to }));
+  }
+
+  /** `code` is one of a fixed set, never text of a request. */
+  countRefused(code: string): void {
+    this.#refused.add(code, () => ({ code }));
   }
 
   observeDuration(seconds: number): void {

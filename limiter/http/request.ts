@@ -1,16 +1,21 @@
 import { z } from 'zod';
 import { MAX_API_KEY_LENGTH } from '../../policy/api-key.ts';
+import { parseIP } from '../../policy/ip.ts';
 import { normalisePath } from '../../policy/path.ts';
 import { problemsOf } from '../../policy/problems.ts';
 import type { Problem } from '../../policy/resource.ts';
-import type { CheckRequest } from '../check.ts';
-import { parseIP } from '../../policy/ip.ts';
+import { type Asked, hostOf } from '../asked.ts';
 
 /** Above it no body is read. */
 export const MAX_BODY_BYTES = 65_536;
+export const MAX_BATCH_BYTES = 2_097_152;
+
+export const MAX_BATCH = 1_000;
 
 const MAX_COST = 1_000_000;
 const MAX_PAIRS = 64;
+/** Problems that an answer lists; whoever has more has them all for one reason. */
+const MAX_PROBLEMS = 20;
 
 /** Text that a request may carry: bounded, and well-formed, so that two different texts never have one UTF-8 form. */
 function bounded(max: number, min = 1) {
@@ -25,41 +30,64 @@ const pairs = z
   .record(bounded(64), bounded(8192, 0))
   .refine((record) => Object.keys(record).length <= MAX_PAIRS, { error: `must have at most ${MAX_PAIRS} entries` });
 
+const requestId = z.string().regex(/^[\x21-\x7e]{1,128}$/);
+
 /** The body of POST /v1/decision/check. */
 export const decisionRequestSchema = z.strictObject({
-  domain: bounded(253),
-  api_key: bounded(MAX_API_KEY_LENGTH).optional(),
-  consumer: bounded(256).optional(),
-  tenant: bounded(256).optional(),
-  tier: bounded(63).optional(),
+  domain: bounded(253).describe('The protected API or service.'),
+  api_key: bounded(MAX_API_KEY_LENGTH).optional().describe('The key that the client showed.'),
+  consumer: bounded(256).optional().describe('Who asks, when you know it. Believed from trusted callers only.'),
+  tenant: bounded(256).optional().describe('The tenant of the consumer. Believed from trusted callers only.'),
+  tier: bounded(63).optional().describe('A tier of the domain. Believed from trusted callers only.'),
   ip: bounded(64)
     .refine((value) => parseIP(value) !== undefined, { error: 'must be an IPv4 or IPv6 address' })
-    .optional(),
+    .optional()
+    .describe('Address of the client. Believed from trusted callers only.'),
   method: z
     .string()
     .regex(/^[A-Za-z][A-Za-z-]{0,15}$/)
-    .optional(),
+    .optional()
+    .describe('HTTP method of the request.'),
   path: bounded(8192)
     .refine((value) => normalisePath(value) !== undefined, {
       error: 'must be a path that begins with "/" and has no broken escapes',
     })
-    .optional(),
-  host: bounded(255).optional(),
-  headers: pairs.optional(),
-  attributes: pairs.optional(),
-  descriptors: pairs.optional(),
-  cost: z.int().min(1).max(MAX_COST).optional(),
-  mode: z.enum(['consume', 'peek']).optional(),
-  request_id: z
-    .string()
-    .regex(/^[\x21-\x7e]{1,128}$/)
-    .optional(),
+    .optional()
+    .describe('Path of the request; a query is ignored.'),
+  host: bounded(255).optional().describe('Host that the request was sent to.'),
+  headers: pairs.optional().describe('Headers that rules may look at.'),
+  attributes: pairs.optional().describe('What else rules may look at, as attribute:NAME.'),
+  descriptors: pairs.optional().describe('What else rules may look at, as descriptor:NAME.'),
+  cost: z
+    .int()
+    .min(1)
+    .max(MAX_COST)
+    .optional()
+    .describe('What the request takes. Default: what the rule says, else 1.'),
+  mode: z.enum(['consume', 'peek']).optional().describe('peek: the same answer, and nothing is counted.'),
+  refundable: z.boolean().optional().describe('Keep the charge for a minute, so that it can be given back.'),
+  request_id: requestId
+    .optional()
+    .describe('Comes back in the answer. Default: the header X-Request-ID, else a new one.'),
+});
+
+/** The body of POST /v1/decision/batch. */
+export const batchRequestSchema = z.strictObject({
+  checks: z.array(decisionRequestSchema).min(1).max(MAX_BATCH).describe('Each as in POST /v1/decision/check.'),
+});
+
+/** The body of POST /v1/decision/refund. */
+export const refundRequestSchema = z.strictObject({
+  request_id: requestId.describe('Of a check whose answer said that it is refundable.'),
 });
 
 /** The body of POST /check. */
-const plainRequestSchema = z.strictObject({ identifier: bounded(256), tier: bounded(63).optional() });
+export const plainRequestSchema = z.strictObject({
+  identifier: bounded(256).describe('Who asks.'),
+  tier: bounded(63).optional().describe('A tier of the domain.'),
+});
 
-export type ParsedRequest = { readonly check: CheckRequest; readonly requestId: string | undefined };
+export type DecisionRequest = z.output<typeof decisionRequestSchema>;
 
 /** A body that cannot be understood. */
 export class BadRequest extends Error {
@@ -75,61 +103,54 @@ export class BadRequest extends Error {
   }
 }
 
-/** Throws BadRequest. */
-export function parseDecisionRequest(body: string): ParsedRequest {
-  const input = parseWith(decisionRequestSchema, body);
+/** Whoever sent a request, as far as the connection tells. */
+export type Caller = { readonly peerIP: string | undefined; readonly isTrusted: boolean };
+
+/** What a decision request asks. `requestId` is the one that it is answered with. */
+export function toAsked(input: DecisionRequest, requestIdGiven: string, caller: Caller): Asked {
   const headers = toMap(input.headers, (name) => name.toLowerCase());
   return {
-    requestId: input.request_id,
-    check: {
-      domain: input.domain,
-      cost: input.cost,
-      isPeek: input.mode === 'peek',
-      isTrusted: true,
-      peerIP: undefined,
-      apiKey: input.api_key,
-      consumer: input.consumer,
-      tenant: input.tenant,
-      tier: input.tier,
-      context: {
-        clientIP: input.ip,
-        host: input.host === undefined ? undefined : hostOf(input.host),
-        method: input.method?.toUpperCase(),
-        path: input.path === undefined ? undefined : normalisePath(input.path),
-        headers,
-        attributes: toMap(input.attributes),
-        descriptors: toMap(input.descriptors),
-      },
+    domain: input.domain,
+    cost: input.cost,
+    isPeek: input.mode === 'peek',
+    isTrusted: caller.isTrusted,
+    peerIP: caller.peerIP,
+    apiKey: input.api_key,
+    consumer: input.consumer,
+    tenant: input.tenant,
+    tier: input.tier,
+    refundId: input.refundable === true ? requestIdGiven : undefined,
+    context: {
+      clientIP: input.ip,
+      method: input.method?.toUpperCase(),
+      path: input.path === undefined ? undefined : normalisePath(input.path),
+      host: input.host === undefined ? undefined : hostOf(input.host),
+      headers,
+      attributes: toMap(input.attributes),
+      descriptors: toMap(input.descriptors),
     },
   };
 }
 
-/** Throws BadRequest. */
-export function parsePlainRequest(body: string, domain: string): ParsedRequest {
-  const input = parseWith(plainRequestSchema, body);
+/** What POST /check asks. */
+export function toPlainAsked(input: z.output<typeof plainRequestSchema>, domain: string, caller: Caller): Asked {
   return {
-    requestId: undefined,
-    check: {
-      domain,
-      cost: undefined,
-      isPeek: false,
-      isTrusted: true,
-      peerIP: undefined,
-      apiKey: undefined,
-      consumer: input.identifier,
-      tenant: undefined,
-      tier: input.tier,
-      context: {},
-    },
+    domain,
+    cost: undefined,
+    isPeek: false,
+    isTrusted: caller.isTrusted,
+    peerIP: caller.peerIP,
+    apiKey: undefined,
+    consumer: input.identifier,
+    tenant: undefined,
+    tier: input.tier,
+    refundId: undefined,
+    context: {},
   };
 }
 
-/** A host as policies name it: in lower case, without a port. */
-export function hostOf(text: string): string {
-  return text.toLowerCase().replace(/:[0-9]{1,5}$/, '');
-}
-
-function parseWith<S extends z.ZodType>(schema: S, body: string): z.output<S> {
+/** The body, as the schema has it. Throws BadRequest. */
+export function parseWith<S extends z.ZodType>(schema: S, body: string): z.output<S> {
   let value: unknown;
   try {
     value = JSON.parse(body);
@@ -138,12 +159,24 @@ function parseWith<S extends z.ZodType>(schema: S, body: string): z.output<S> {
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const problems = problemsOf(parsed.error, value, '');
   throw new BadRequest(
     'BAD_FIELD',
     'the body has fields that are not allowed as they are',
-    problems.map((problem) => (problem.path === '' ? { ...problem, path: 'body' } : problem)),
+    whatIsWrong(parsed.error, value),
   );
+}
+
+function whatIsWrong(error: z.ZodError, value: unknown): Problem[] {
+  error.issues.length = Math.min(error.issues.length, MAX_PROBLEMS);
+  try {
+    return problemsOf(error, value, '')
+      .slice(0, MAX_PROBLEMS)
+      .map((problem) => (problem.path === '' ? { ...problem, path: 'body' } : problem));
+  } catch (cause) {
+    // A value so deep that it cannot be printed.
+    if (!(cause instanceof RangeError)) throw cause;
+    return [{ path: 'body', reason: 'TooDeep', message: 'is nested too deeply' }];
+  }
 }
 
 function toMap(

@@ -9,6 +9,7 @@ import {
   operatorSettings,
   SettingsError,
 } from '../../cli/settings.ts';
+import { DOOR_DEFAULTS } from '../../limiter/door-settings.ts';
 import { startSluice } from '../harness/processes.ts';
 
 const PEPPER = 'sixteen characters';
@@ -51,6 +52,7 @@ describe('settings', () => {
       unknownDomain: 'Allow',
       checkDomain: 'default',
       redisDeadlineMillis: 100,
+      doors: { ...DOOR_DEFAULTS, grpcPort: 8081, drainMillis: 2_000 },
     });
     expect(errorsOf(() => limiterSettings(presets))).toEqual([expect.stringMatching(/^--pepper-file .* is required$/)]);
   });
@@ -76,6 +78,33 @@ describe('settings', () => {
       expect.stringContaining('--lease-seconds (SLUICE_LEASE_SECONDS) "1": '),
       expect.stringContaining('--limiter-service (SLUICE_LIMITER_SERVICE) "a/b/c": must be [namespace/]name'),
     ]);
+  });
+
+  it.each<[string, string, string]>([
+    ['trustedCallers', '10.0.0.0/33', 'must be networks such as 10.0.0.0/8, separated by commas'],
+    ['trustedProxyCidrs', '10.0.0.0/8,localhost', 'must be networks such as 10.0.0.0/8, separated by commas'],
+    ['rateLimitHeaders', 'x-rate', 'must be none, or some of x-ratelimit, '],
+    ['rateLimitHeaders', 'x-ratelimit,x-ratelimit-delta', 'must not name two families of X-RateLimit headers'],
+    ['rlsHeaders', 'ietf;x-ratelimit', 'must be none, or some of x-ratelimit, '],
+    ['drainMs', '-1', 'expected number to be >=0'],
+    ['grpcMaxConnectionAgeSeconds', '0', 'expected number to be >=1'],
+  ])('of the doors are refused by name: %s %s', (name, value, why) => {
+    const errors = errorsOf(() => limiterSettings({ ...presets, pepper: PEPPER, [name]: value }));
+    expect(errors).toEqual([expect.stringContaining(`${JSON.stringify(value)}: `)]);
+    expect(errors[0]).toContain(why);
+  });
+
+  it('of the doors are lists where several values are allowed', () => {
+    const raw = {
+      trustedCallers: '10.0.0.0/8, fd00::/8',
+      rateLimitHeaders: 'x-ratelimit-draft-03,ietf',
+      rlsHeaders: 'none',
+    };
+    expect(limiterSettings({ ...presets, pepper: PEPPER, ...raw }).doors).toMatchObject({
+      trustedCallers: ['10.0.0.0/8', 'fd00::/8'],
+      headerFamilies: ['x-ratelimit-draft-03', 'ietf'],
+      rlsHeaderFamilies: [],
+    });
   });
 
   it('are all named when several are wrong, with flag, variable and value', () => {

@@ -45,8 +45,9 @@ export async function install(): Promise<Installation> {
       return operator;
     },
     startLimiter: async (name) => {
-      const [port, opsPort] = [await freePort(), await freePort()];
+      const [port, grpcPort, opsPort] = [await freePort(), await freePort(), await freePort()];
       const ports = ['--host', '127.0.0.1', '--port', String(port), '--ops-port', String(opsPort)];
+      ports.push('--grpc-port', String(grpcPort), '--drain-ms', '0');
       const limiter = startSluice(['limiter', '--pod-name', name, ...ports], shared);
       started.push(limiter);
       return { process: limiter, name, url: `http://127.0.0.1:${port}`, opsUrl: `http://127.0.0.1:${opsPort}` };

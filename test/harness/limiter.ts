@@ -1,5 +1,6 @@
 import { pino } from 'pino';
 import { startLimiter } from '../../limiter/limiter.ts';
+import type { DoorSettings } from '../../limiter/door-settings.ts';
 import { createNames } from '../../store/names.ts';
 import { eventually } from './eventually.ts';
 import type { Target } from './publish.ts';
@@ -18,6 +19,7 @@ export type TestLimiter = {
   readonly pod: string;
   readonly url: string;
   readonly opsUrl: string;
+  readonly grpcAddress: string;
   /** POST /v1/decision/check. */
   check(body: Json, headers?: Readonly<Record<string, string>>): Promise<Answer>;
   /** Every line that it logged. */
@@ -33,6 +35,7 @@ export type TestLimiterOptions = {
   readonly checkDomain?: string;
   /** Long by default, so that a slow machine is not taken for a slow Redis. */
   readonly redisDeadlineMillis?: number;
+  readonly doors?: Partial<DoorSettings>;
 };
 
 /** Where the limiters of these tests read their configuration. */
@@ -42,7 +45,7 @@ export function targetOn({ redis }: Pick<PrivateRedis, 'redis'>, owner = OWNER):
 
 /** A limiter in this process, on free ports. */
 export async function startTestLimiter(options: TestLimiterOptions): Promise<TestLimiter> {
-  const [port, opsPort] = [options.port ?? (await freePort()), await freePort()];
+  const [port, grpcPort, opsPort] = [options.port ?? (await freePort()), await freePort(), await freePort()];
   const lines: Json[] = [];
   const pod = options.pod ?? 'pod-a';
   const limiter = await startLimiter({
@@ -56,6 +59,7 @@ export async function startTestLimiter(options: TestLimiterOptions): Promise<Tes
     opsPort,
     checkDomain: options.checkDomain ?? 'payments',
     redisDeadlineMillis: options.redisDeadlineMillis ?? 20_000,
+    doors: { grpcPort, ...options.doors },
     log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(parse(line)) }),
   });
   const url = `http://127.0.0.1:${port}`;
@@ -63,6 +67,7 @@ export async function startTestLimiter(options: TestLimiterOptions): Promise<Tes
     pod,
     url,
     opsUrl: `http://127.0.0.1:${opsPort}`,
+    grpcAddress: `127.0.0.1:${grpcPort}`,
     check: (body, headers) => post(`${url}/v1/decision/check`, JSON.stringify(body), headers),
     logged: () => lines,
     stop: () => limiter.stop(),

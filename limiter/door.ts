@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Snapshot } from '../policy/snapshot.ts';
 import type { RedisClock } from '../store/clock.ts';
 import type { Asked, AskedResult, Engine } from './asked.ts';
+import type { DeniedList } from './denied.ts';
 import type { HeaderFamily } from './rate-limit-headers.ts';
 import type { LimiterMetrics } from './metrics.ts';
 import type { Networks } from './trust.ts';
@@ -21,6 +22,7 @@ export type DoorParts = {
   readonly refunds: Refunds;
   readonly clock: RedisClock;
   readonly metrics: LimiterMetrics;
+  readonly denied: DeniedList;
   readonly log: Logger;
   /** Domain of POST /check, which names none. */
   readonly checkDomain: string;
@@ -46,5 +48,6 @@ export async function ask(parts: DoorParts, snapshot: Snapshot, asked: Asked): P
   const start = performance.now();
   const result = await parts.engine.check(snapshot, asked);
   parts.metrics.observeDuration((performance.now() - start) / 1000);
+  if (result.decision.action !== 'ALLOW') parts.denied.note(asked, result.decision);
   return result;
 }

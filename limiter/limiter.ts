@@ -16,10 +16,11 @@ import { createNames } from '../store/names.ts';
 import { countInvalidKey } from '../store/invalid-keys.ts';
 import { engineOf } from './asked.ts';
 import { Checker } from './check.ts';
+import { DeniedList } from './denied.ts';
 import type { DoorParts } from './door.ts';
 import { DOOR_DEFAULTS, type DoorSettings } from './door-settings.ts';
 import { createGrpcDoor, type GrpcDoor } from './grpc/server.ts';
-import { createOps } from './http/ops.ts';
+import { createOps } from './ops/server.ts';
 import { createDoors, type HttpDoors } from './http/server.ts';
 import { Identifier } from './identify.ts';
 import { IPBlocks } from './ip-blocks.ts';
@@ -27,6 +28,7 @@ import { KeyCache } from './key-cache.ts';
 import { SnapshotLoader } from './load.ts';
 import { LocalFallback } from './local-fallback.ts';
 import { LimiterMetrics } from './metrics.ts';
+import { Penalties } from './penalties.ts';
 import { Charges, refundsOf } from './refunds.ts';
 import { networksOf } from './trust.ts';
 
@@ -53,6 +55,9 @@ export type LimiterOptions = {
   readonly log: Logger;
 };
 
+/** How long callers have to close their connections. */
+const LEAVE_MILLIS = 1_000;
+
 /** What requests under way have to be answered in when the limiter stops. */
 const CLOSE_MILLIS = 3_000;
 
@@ -64,7 +69,7 @@ export type Limiter = { stop(): Promise<void> };
 /** Resolves when both ports listen; whether a configuration is loaded then is what /readyz says. */
 export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   const { log } = options;
-  const settings: DoorSettings = { ...DOOR_DEFAULTS, ...options.doors };
+  const doors: DoorSettings = { ...DOOR_DEFAULTS, ...options.doors };
   const names = createNames(options.installation);
   const clock = new RedisClock();
   // Decisions have a connection of their own: a large document must not stand in front of them.
@@ -132,21 +137,28 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     metrics,
     log,
     checkDomain: options.checkDomain,
-    trustedCallers: networksOf(settings.trustedCallers),
-    trustedProxies: networksOf(settings.trustedProxyCIDRs),
-    headerFamilies: settings.headerFamilies,
-    rlsHeaderFamilies: settings.rlsHeaderFamilies,
+    trustedCallers: networksOf(doors.trustedCallers),
+    trustedProxies: networksOf(doors.trustedProxyCIDRs),
+    headerFamilies: doors.headerFamilies,
+    rlsHeaderFamilies: doors.rlsHeaderFamilies,
+    denied: new DeniedList(),
     ...state,
   };
   const http = createDoors(door);
   const isServing = (): boolean => isReady() && !phase.isStopping;
-  const grpc = createGrpcDoor(door, isServing, { maxConnectionAgeMillis: settings.grpcMaxConnectionAgeMillis });
-  const ops = createOps({ metrics, isReady: isServing, problem: () => loader.problem });
+  const grpc = createGrpcDoor(door, isServing, { maxConnectionAgeMillis: doors.grpcMaxConnectionAgeMillis });
+  const ops = createOps({
+    door,
+    penalties: new Penalties(decisions, names, options.redisDeadlineMillis),
+    explain: undefined,
+    isReady: isServing,
+    problem: () => loader.problem,
+  });
   const subscription = subscribeToChanges(options.redisUrl, names, ['head', 'key'], () => loader.refresh());
   const running = { phase, loader, decider, subscription, http, grpc, ops, connections: [decisions, configuration] };
   try {
     await listen(http.server, options.host, options.port);
-    if (settings.grpcPort !== undefined) await grpc.listen(options.host, settings.grpcPort);
+    if (doors.grpcPort !== undefined) await grpc.listen(options.host, doors.grpcPort);
     await listen(ops, options.host, options.opsPort);
   } catch (error) {
     await stop(running, 0);
@@ -154,8 +166,8 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   }
   loader.start();
   const { pod, port, opsPort } = options;
-  log.info({ event: 'limiter_started', pod, port, grpc_port: settings.grpcPort, ops_port: opsPort });
-  return { stop: () => stop(running, settings.drainMillis) };
+  log.info({ event: 'limiter_started', pod, port, grpc_port: doors.grpcPort, ops_port: opsPort });
+  return { stop: () => stop(running, doors.drainMillis) };
 }
 
 type Running = {
@@ -180,6 +192,7 @@ async function stop(running: Running, drainMillis: number): Promise<void> {
   http.drain();
   grpc.tellHealth();
   await pause(drainMillis);
+  await untilLeft(http.server);
   await Promise.all([close(http.server), grpc.close(CLOSE_MILLIS)]);
   await loader.stop();
   await close(ops);
@@ -203,6 +216,21 @@ function connectAs(role: string, options: LimiterOptions, onReady: () => void, l
 async function listen(server: Server, host: string, port: number): Promise<void> {
   server.listen(port, host);
   await once(server, 'listening');
+}
+
+/**
+ * Callers close their connections once an answer tells them to. To close one that stays open for the next request would
+ * fail the request that is just arriving on it, and a check is never sent twice.
+ */
+async function untilLeft(server: Server): Promise<void> {
+  const deadline = performance.now() + LEAVE_MILLIS;
+  while (performance.now() < deadline && (await connectionsOf(server)) > 0) await pause(20);
+}
+
+function connectionsOf(server: Server): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)));
+  });
 }
 
 async function close(server: Server): Promise<void> {

@@ -57,6 +57,9 @@ const request = z.preprocess(
   }),
 );
 
+/** The body of POST /json. */
+export const rlsBodySchema = request;
+
 /** The body of POST /json, as it becomes a request. */
 export const rlsRequestSchema = request.transform(({ domain, descriptors, hitsAddend }): RlsRequest => {
   return {

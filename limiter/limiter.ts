@@ -22,6 +22,7 @@ import { DOOR_DEFAULTS, type DoorSettings } from './door-settings.ts';
 import { createGrpcDoor, type GrpcDoor } from './grpc/server.ts';
 import { createOps } from './ops/server.ts';
 import { createDoors, type HttpDoors } from './http/server.ts';
+import { explain } from './explain.ts';
 import { Identifier } from './identify.ts';
 import { IPBlocks } from './ip-blocks.ts';
 import { KeyCache } from './key-cache.ts';
@@ -150,7 +151,7 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   const ops = createOps({
     door,
     penalties: new Penalties(decisions, names, options.redisDeadlineMillis),
-    explain: undefined,
+    explain: (snapshot, asked) => explain(checker, snapshot, asked),
     isReady: isServing,
     problem: () => loader.problem,
   });

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import express, {
   type ErrorRequestHandler,
   type Express,
+  type NextFunction,
   type Request,
   type RequestHandler,
   type Response,
@@ -27,7 +28,7 @@ export type OpsParts = {
   readonly door: DoorParts;
   readonly penalties: Penalties;
   /** How a decision comes about, without counting. */
-  readonly explain: ((snapshot: Snapshot, asked: Asked) => Promise<unknown>) | undefined;
+  readonly explain: (snapshot: Snapshot, asked: Asked) => Promise<unknown>;
   readonly isReady: () => boolean;
   readonly problem: () => string | undefined;
 };
@@ -111,7 +112,6 @@ function addPenalties(app: Express, { door, penalties }: OpsParts): void {
 }
 
 function addExplanations(app: Express, { door, explain }: OpsParts): void {
-  if (explain === undefined) return;
   app.post(
     '/explain',
     answering((request, requestId) => {
@@ -126,12 +126,22 @@ function addExplanations(app: Express, { door, explain }: OpsParts): void {
 /** Answers with what is resolved, as JSON. */
 function answering(answer: (request: Request, requestId: string) => Promise<unknown>): RequestHandler {
   return (request, response, next) => {
-    // Inside a promise, so that what is thrown at once is answered alike.
-    Promise.resolve()
-      .then(() => answer(request, idOf(response)))
-      .then((body) => response.json(body))
-      .catch(next);
+    void respond(answer, request, response, next);
   };
+}
+
+/** What is thrown at once is answered like what is thrown later. */
+async function respond(
+  answer: (request: Request, requestId: string) => Promise<unknown>,
+  request: Request,
+  response: Response,
+  next: NextFunction,
+): Promise<void> {
+  try {
+    response.json(await answer(request, idOf(response)));
+  } catch (error) {
+    next(error);
+  }
 }
 
 /** The description of the API, and a page to read it, from files of ours: the page loads nothing from elsewhere. */

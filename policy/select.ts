@@ -130,7 +130,6 @@ type Selecting = {
 /** One policy, as it is for one request. */
 type PolicyInHand = {
   readonly policy: IndexedPolicy;
-  readonly index: number;
   readonly tier: string | undefined;
   readonly health: EffectiveHealth;
   readonly overrides: readonly OverrideDocument[];
@@ -158,20 +157,32 @@ export function selectRules(
     positions: new Map(),
     blockedBy: undefined,
   };
-  for (const [index, policy] of domain.policies.entries()) selectOfPolicy(selecting, policy, index);
+  // An explanation speaks of every policy, whatever the path.
+  const policies = trace === undefined ? domain.policiesFor(context.path) : domain.policies;
+  for (const policy of policies) selectOfPolicy(selecting, policy);
   const { rules, penalties, missing, exemptions, overrides, blockedBy } = selecting;
   return { rules, penalties, missing, exemptions, overrides, blockedBy };
 }
 
-/** Whether every policy of the domain leaves the request alone, whoever sends it. */
+/**
+ * Whether an exemption holds and no policy of the domain would apply a rule, whoever sends the request: then nobody has
+ * to be asked who it is.
+ */
 export function isExemptForEveryone(domain: DomainIndex, facts: RequestFacts): boolean {
   if (!domain.hasAnonymousExemptions) return false;
-  return domain.policies.every((policy) =>
-    policy.exemptions.some((one) => !one.needsIdentity && matches(one.matcher, facts).kind === 'matched'),
-  );
+  let isExempt = false;
+  for (const policy of domain.policiesFor(facts.path)) {
+    if (isExemptForAnyone(policy, facts)) isExempt = true;
+    else if (policy.rules.some((rule) => matches(rule.matcher, facts).kind !== 'not-matched')) return false;
+  }
+  return isExempt;
 }
 
-function selectOfPolicy(selecting: Selecting, policy: IndexedPolicy, index: number): void {
+function isExemptForAnyone({ exemptions }: IndexedPolicy, facts: RequestFacts): boolean {
+  return exemptions.some((one) => !one.needsIdentity && matches(one.matcher, facts).kind === 'matched');
+}
+
+function selectOfPolicy(selecting: Selecting, policy: IndexedPolicy): void {
   const { context, nowMicros, rules, trace } = selecting;
   const tier = tierFor(policy, context.tier);
   const exemption = exemptionOf(policy, context, tier);
@@ -182,7 +193,6 @@ function selectOfPolicy(selecting: Selecting, policy: IndexedPolicy, index: numb
   }
   const inHand: PolicyInHand = {
     policy,
-    index,
     tier,
     health: effectiveHealth(policy.healths, tier, nowMicros),
     overrides: activeOverrides(policy.overrides, context, nowMicros),
@@ -258,7 +268,7 @@ function partsOf(
 }
 
 /** In shadow by itself, or because this subject is not among those for which it is enforced yet. */
-function groupOf({ index }: PolicyInHand, rule: IndexedRule, subject: string): number {
+function groupOf({ policy: { index } }: PolicyInHand, rule: IndexedRule, subject: string): number {
   if (rule.group !== 0) return index * GROUPS_PER_POLICY + rule.group;
   if (rule.enforcePercent === 100 || stableShare(subject) < rule.enforcePercent) return 0;
   return index * GROUPS_PER_POLICY + rule.shadowGroup;

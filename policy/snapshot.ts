@@ -13,6 +13,8 @@ import { covers } from './health.ts';
 import { type Matcher, needsIdentity, prepare } from './match.ts';
 import { indexOverrides, type OverrideIndex } from './override.ts';
 import { ownsDomain } from './resource.ts';
+import { RouteIndex } from './route-index.ts';
+import type { PathMatcher } from './schema/match.ts';
 
 /** Which configuration: revisions order publishes inside one incarnation of Redis' data. */
 export type ConfigurationIdentity = {
@@ -38,6 +40,8 @@ export type IndexedRule = Omit<CompiledRule, 'match'> & {
 export type IndexedExemption = { readonly name: string; readonly matcher: Matcher; readonly needsIdentity: boolean };
 
 export type IndexedPolicy = {
+  /** Place among the policies of its domain. */
+  readonly index: number;
   /** `namespace/name` */
   readonly id: string;
   readonly tiers: ReadonlySet<string>;
@@ -59,6 +63,8 @@ export type DomainIndex = {
   /** Every tier that some policy of the domain knows. */
   readonly tiers: ReadonlySet<string>;
   readonly policies: readonly IndexedPolicy[];
+  /** In the same order, those that may concern a path; all of them if it is not known. */
+  readonly policiesFor: (path: string | undefined) => readonly IndexedPolicy[];
   /** Whether some requests may pass before it is known who calls. */
   readonly hasAnonymousExemptions: boolean;
 };
@@ -114,20 +120,60 @@ function add<T>(lists: Map<string, T[]>, key: string, item: T): void {
 
 function indexDomain(settings: DomainDocument, documents: readonly PolicyDocument[], related: Related): DomainIndex {
   const ordered = documents.toSorted((one, other) => (idOf(one) < idOf(other) ? -1 : 1));
-  const policies = ordered.map((document) => indexPolicy(document, settings, related));
+  const policies = ordered.map((document, index) => indexPolicy(document, { index, settings, related }));
   return {
     domain: settings.domain,
     partition: partitionOf(settings.domain),
     settings,
     tiers: new Set(ordered.flatMap((policy) => policy.tiers)),
     policies,
+    policiesFor: findByPath(policies),
     hasAnonymousExemptions: policies.some(({ exemptions }) => exemptions.some((one) => !one.needsIdentity)),
   };
 }
 
-function indexPolicy(document: PolicyDocument, settings: DomainDocument, related: Related): IndexedPolicy {
+/** Below so many policies, looking at each costs less than finding those that matter. */
+const FEW_POLICIES = 4;
+
+function findByPath(policies: readonly IndexedPolicy[]): DomainIndex['policiesFor'] {
+  if (policies.length <= FEW_POLICIES) return () => policies;
+  const everywhere: IndexedPolicy[] = [];
+  const byPath = new RouteIndex<IndexedPolicy>();
+  for (const policy of policies) {
+    const paths = pathsOf(policy);
+    if (paths === undefined) everywhere.push(policy);
+    else for (const path of paths) byPath.add(path, policy);
+  }
+  return (path) => {
+    if (path === undefined) return policies;
+    const found = byPath.matching(path);
+    if (found.length === 0) return everywhere;
+    return [...new Set([...everywhere, ...found])].toSorted((one, other) => one.index - other.index);
+  };
+}
+
+/** The paths that a policy speaks of; undefined if a part of it speaks of every path. */
+function pathsOf({ rules, exemptions }: IndexedPolicy): PathMatcher[] | undefined {
+  const parts = [...rules, ...exemptions].map(({ matcher }) => matcher?.paths);
+  const paths: PathMatcher[] = [];
+  for (const part of parts) {
+    if (part === undefined) return undefined;
+    paths.push(...part);
+  }
+  return paths;
+}
+
+function indexPolicy(
+  document: PolicyDocument,
+  {
+    index,
+    settings,
+    related,
+  }: { readonly index: number; readonly settings: DomainDocument; readonly related: Related },
+): IndexedPolicy {
   const id = idOf(document);
   return {
+    index,
     id,
     tiers: new Set(document.tiers),
     defaultTier: document.defaultTier,

@@ -16,6 +16,7 @@ import { createNames } from '../store/names.ts';
 import { countInvalidKey } from '../store/invalid-keys.ts';
 import { engineOf } from './asked.ts';
 import { Checker } from './check.ts';
+import { DenyCache } from './deny-cache.ts';
 import { DeniedList } from './denied.ts';
 import type { DoorParts } from './door.ts';
 import { DOOR_DEFAULTS, type DoorSettings } from './door-settings.ts';
@@ -53,6 +54,8 @@ export type LimiterOptions = {
   readonly redisDeadlineMillis: number;
   /** What is not said here is as in DOOR_DEFAULTS. */
   readonly doors?: Partial<DoorSettings>;
+  /** Denials that are answered from memory for up to a second; 0 = none. Default: 50,000. */
+  readonly maxRememberedDenials?: number | undefined;
   readonly log: Logger;
 };
 
@@ -116,6 +119,13 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     breaker: () => decider.breakerState,
   });
   const fallback = new LocalFallback({ pods: () => loader.pods, monotonicMillis: () => performance.now() });
+  const denyCache = new DenyCache({
+    decider,
+    clock,
+    configuration: () => loader.snapshot?.identity.manifest ?? '',
+    onRemembered: () => metrics.countRememberedDenial(),
+    ...(options.maxRememberedDenials === undefined ? {} : { maxEntries: options.maxRememberedDenials }),
+  });
   const ipBlocks = new IPBlocks({
     count: (client, settings) =>
       within(options.redisDeadlineMillis, countInvalidKey(decisions, names, client, settings)),
@@ -127,9 +137,9 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   const peppers = previousPepper === undefined ? [pepper] : [pepper, previousPepper];
   const identifier = new Identifier({ keys, peppers });
   const unknownDomain = options.unknownDomain ?? 'Allow';
-  const checker = new Checker({ decider, identifier, ipBlocks, clock, metrics, fallback, unknownDomain });
+  const checker = new Checker({ decider: denyCache, identifier, ipBlocks, clock, metrics, fallback, unknownDomain });
   const phase = { isStopping: false };
-  const charges = new Charges(decisions, names, options.redisDeadlineMillis);
+  const charges = new Charges(decisions, names, options.redisDeadlineMillis, (subject) => denyCache.forget(subject));
   const state = { snapshot: () => loader.snapshot, isRedisReachable: () => loader.isRedisReachable };
   const door: DoorParts = {
     engine: engineOf(checker, charges),
@@ -155,8 +165,11 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     isReady: isServing,
     problem: () => loader.problem,
   });
-  const subscription = subscribeToChanges(options.redisUrl, names, ['head', 'key'], () => loader.refresh());
-  const running = { phase, loader, decider, subscription, http, grpc, ops, connections: [decisions, configuration] };
+  const subscription = subscribeToChanges(options.redisUrl, names, ['head', 'key', 'pardon'], (change, detail) =>
+    change === 'pardon' ? heedPardon(denyCache, detail) : loader.refresh(),
+  );
+  const connections = [decisions, configuration];
+  const running = { phase, loader, decider, denyCache, subscription, http, grpc, ops, connections };
   try {
     await listen(http.server, options.host, options.port);
     if (doors.grpcPort !== undefined) await grpc.listen(options.host, doors.grpcPort);
@@ -175,6 +188,7 @@ type Running = {
   readonly phase: { isStopping: boolean };
   readonly loader: SnapshotLoader;
   readonly decider: Decider;
+  readonly denyCache: DenyCache;
   readonly subscription: Subscription;
   readonly http: HttpDoors;
   readonly grpc: GrpcDoor;
@@ -188,7 +202,7 @@ type Running = {
  * of pods, and lets go of everything.
  */
 async function stop(running: Running, drainMillis: number): Promise<void> {
-  const { phase, loader, decider, subscription, http, grpc, ops, connections } = running;
+  const { phase, loader, decider, denyCache, subscription, http, grpc, ops, connections } = running;
   phase.isStopping = true;
   http.drain();
   grpc.tellHealth();
@@ -198,8 +212,16 @@ async function stop(running: Running, drainMillis: number): Promise<void> {
   await loader.stop();
   await close(ops);
   subscription.close();
+  await denyCache.stop();
   decider.stop();
   connections.forEach(disconnect);
+}
+
+/** `<partition> <subject>`; undefined when some may have been missed. */
+function heedPardon(denyCache: DenyCache, detail: string | undefined): void {
+  const subject = detail?.split(' ')[1];
+  if (subject === undefined) denyCache.clear();
+  else denyCache.forget(subject);
 }
 
 function connectAs(role: string, options: LimiterOptions, onReady: () => void, liveness?: Liveness): Redis {

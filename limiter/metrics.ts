@@ -49,6 +49,7 @@ export class LimiterMetrics {
   readonly #storeErrors = new Tally();
   readonly #breakerTransitions = new Tally();
   readonly #refused = new Tally();
+  readonly #rememberedDenials: Counter;
   readonly #duration: Histogram;
 
   constructor(state: LimiterState) {
@@ -84,6 +85,11 @@ export class LimiterMetrics {
       ['code'],
       this.#refused,
     );
+    this.#rememberedDenials = new Counter({
+      name: 'sluice_remembered_denials_total',
+      help: 'Denials that were answered from memory, without asking Redis.',
+      registers,
+    });
     this.#duration = new Histogram({
       name: 'sluice_decision_duration_seconds',
       help: 'Time from a parsed request to its decision.',
@@ -121,6 +127,10 @@ export class LimiterMetrics {
 
   countStoreError(code: string): void {
     this.#storeErrors.add(code, () => ({ code }));
+  }
+
+  countRememberedDenial(): void {
+    this.#rememberedDenials.inc();
   }
 
   countBreakerTransition(to: BreakerState): void {

@@ -10,11 +10,14 @@ export class Charges {
   readonly #redis: Redis;
   readonly #names: Names;
   readonly #deadlineMillis: number;
+  readonly #onGivenBack: (subject: string) => void;
 
-  constructor(redis: Redis, names: Names, deadlineMillis: number) {
+  /** `onGivenBack`: a subject has more left than was last heard. Who is refunded by id is found out within a second. */
+  constructor(redis: Redis, names: Names, deadlineMillis: number, onGivenBack: (subject: string) => void) {
     this.#redis = redis;
     this.#names = names;
     this.#deadlineMillis = deadlineMillis;
+    this.#onGivenBack = onGivenBack;
   }
 
   /** Whether what this decision was charged can be given back under the id. Never rejects. */
@@ -38,6 +41,7 @@ export class Charges {
     );
     const partition = partitionFor(domain, context);
     await within(this.#deadlineMillis, refundAnonymously(this.#redis, this.#names, { partition, limits }));
+    for (const { subject } of limits) this.#onGivenBack(subject);
   }
 }
 

@@ -36,6 +36,8 @@ export type TestLimiterOptions = {
   /** Long by default, so that a slow machine is not taken for a slow Redis. */
   readonly redisDeadlineMillis?: number;
   readonly doors?: Partial<DoorSettings>;
+  /** 0 where a test empties Redis between requests: a denial is remembered for up to a second. */
+  readonly maxRememberedDenials?: number;
 };
 
 /** Where the limiters of these tests read their configuration. */
@@ -60,6 +62,7 @@ export async function startTestLimiter(options: TestLimiterOptions): Promise<Tes
     checkDomain: options.checkDomain ?? 'payments',
     redisDeadlineMillis: options.redisDeadlineMillis ?? 20_000,
     doors: { grpcPort, ...options.doors },
+    maxRememberedDenials: options.maxRememberedDenials,
     log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(parse(line)) }),
   });
   const url = `http://127.0.0.1:${port}`;

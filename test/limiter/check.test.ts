@@ -69,7 +69,7 @@ beforeAll(async () => {
       'tenants',
     ),
   ]));
-  limiter = await startTestLimiter({ redisUrl: server.url });
+  limiter = await startTestLimiter({ redisUrl: server.url, maxRememberedDenials: 0 });
   await untilRevision(limiter, revision);
 });
 afterAll(async () => {

@@ -1,0 +1,364 @@
+import { describe, expect, it } from 'vitest';
+import { DenyCache } from '../../limiter/deny-cache.ts';
+import type { PenaltyOutcome, PenaltyState } from '../../policy/decision.ts';
+import { RedisClock } from '../../store/clock.ts';
+import type { TimedVerdict } from '../../store/decide.ts';
+import type { DecideRequest } from '../../store/decide-wire.ts';
+import { StoreError } from '../../store/errors.ts';
+import { bytesInUse } from '../harness/heap.ts';
+import { aWindow } from '../harness/limits.ts';
+import { punishableRequest } from '../harness/penalties.ts';
+import { aRule, plainRequest } from '../harness/plain.ts';
+
+const REDIS_MICROS = 1_790_000_000_000_000;
+
+const penaltyOf = (state: PenaltyState, endsInMicros = 0, before = state): PenaltyOutcome => ({
+  before,
+  after: state,
+  endsInMicros,
+  violations: 0,
+});
+
+/** What Redis says of a request with one rule of one limit. */
+function denialOf(retryAfterMicros: number, penalties: readonly PenaltyOutcome[] = []): TimedVerdict {
+  const limits = [{ remaining: 0, retryAfterMicros, resetAfterMicros: 60_000_000 }];
+  const rules = [{ outcome: 'Denied' as const, limits }];
+  return { code: 'denied', retryAfterMicros, byThrottle: false, penalties, rules, redisMicros: REDIS_MICROS };
+}
+
+function blockOf(state: 'TEMP_BLOCK' | 'BLOCK', endsInMicros: number): TimedVerdict {
+  const rules = [{ outcome: 'NotRun' as const, limits: [] }];
+  const penalties = [penaltyOf(state, endsInMicros)];
+  return {
+    code: 'blocked',
+    retryAfterMicros: endsInMicros,
+    byThrottle: false,
+    penalties,
+    rules,
+    redisMicros: REDIS_MICROS,
+  };
+}
+
+const ADMITTED: TimedVerdict = {
+  code: 'admitted',
+  retryAfterMicros: 0,
+  byThrottle: false,
+  penalties: [penaltyOf('NORMAL')],
+  rules: [{ outcome: 'Admitted', limits: [{ remaining: 5, retryAfterMicros: 0, resetAfterMicros: 1 }] }],
+  redisMicros: REDIS_MICROS,
+};
+
+/** A pod whose Redis answers what the test says; it is the fault and the clock that a real one could not show. */
+function aPod({ maxEntries = 100 }: { maxEntries?: number } = {}) {
+  let now = 0;
+  let says: TimedVerdict | StoreError = ADMITTED;
+  let configuration = 'one';
+  const asked: DecideRequest[] = [];
+  let latencyMillis = 0;
+  let isFlushDue = false;
+  const cache = new DenyCache({
+    decider: {
+      decide: async (request) => {
+        asked.push(request);
+        const answer = says;
+        await Promise.resolve();
+        now += latencyMillis;
+        if (answer instanceof StoreError) throw answer;
+        return answer;
+      },
+    },
+    clock: new RedisClock(() => now),
+    configuration: () => configuration,
+    maxEntries,
+    schedule: () => {
+      isFlushDue = true;
+      return () => void (isFlushDue = false);
+    },
+  });
+  return {
+    cache,
+    asked,
+    say: (answer: TimedVerdict | StoreError): void => void (says = answer),
+    wait: (millis: number): void => void (now += millis),
+    configure: (next: string): void => void (configuration = next),
+    slow: (millis: number): void => void (latencyMillis = millis),
+    isFlushDue: (): boolean => isFlushDue,
+    /** How often Redis was asked for this. */
+    callsOf: async (...requests: readonly DecideRequest[]): Promise<number> => {
+      const before = asked.length;
+      for (const request of requests) await cache.decide(request).catch(() => undefined);
+      return asked.length - before;
+    },
+    /** The denials that Redis was told of by a flush. */
+    told: async (): Promise<(number | undefined)[]> => {
+      const before = asked.length;
+      await cache.flush();
+      return asked.slice(before).map(({ rememberedDenials }) => rememberedDenials);
+    },
+  };
+}
+
+const alice = plainRequest('p', [aWindow({ subject: 'alice', capacity: 5 })]);
+const punished = punishableRequest('mallory');
+
+describe('a denial', () => {
+  it('is remembered until its retry_after, less what has passed, and not a moment longer', async () => {
+    const pod = aPod();
+    pod.say(denialOf(400_000));
+    await pod.cache.decide(alice);
+    pod.wait(150);
+    expect(await pod.cache.decide(alice)).toEqual({
+      ...denialOf(250_000),
+      redisMicros: REDIS_MICROS + 150_000,
+      rules: [
+        { outcome: 'Denied', limits: [{ remaining: 0, retryAfterMicros: 250_000, resetAfterMicros: 59_850_000 }] },
+      ],
+    });
+    pod.wait(249);
+    expect(await pod.callsOf(alice)).toBe(0);
+    pod.wait(1);
+    expect(await pod.callsOf(alice)).toBe(1);
+  });
+
+  it('is remembered for a second at most, also if it lasts for ever', async () => {
+    for (const micros of [3_600_000_000, -1]) {
+      const pod = aPod();
+      pod.say(denialOf(micros));
+      await pod.cache.decide(alice);
+      pod.wait(999);
+      expect(await pod.callsOf(alice)).toBe(0);
+      expect(await pod.cache.decide(alice)).toMatchObject({ retryAfterMicros: micros < 0 ? -1 : micros - 999_000 });
+      pod.wait(1);
+      expect(await pod.callsOf(alice)).toBe(1);
+    }
+  });
+
+  it('lasts from when it was asked for, and never says to come back before Redis would admit', async () => {
+    const pod = aPod();
+    pod.say(denialOf(400_000));
+    pod.slow(100);
+    await pod.cache.decide(alice);
+    pod.slow(0);
+    pod.wait(299);
+    // Redis may have answered at the very end of the call: from then on it counts for the client.
+    expect(await pod.cache.decide(alice)).toMatchObject({ retryAfterMicros: 101_000 });
+    pod.wait(1);
+    expect(await pod.callsOf(alice)).toBe(1);
+    pod.say(denialOf(50_000));
+    pod.slow(60);
+    expect(await pod.callsOf(punished, punished)).toBe(2);
+  });
+
+  it('is remembered no longer than the penalty stays as it is, and not at all if it changed it', async () => {
+    const pod = aPod();
+    pod.say(denialOf(800_000, [penaltyOf('THROTTLE', 300_000)]));
+    await pod.cache.decide(punished);
+    pod.wait(299);
+    expect(await pod.callsOf(punished)).toBe(0);
+    pod.wait(1);
+    expect(await pod.callsOf(punished)).toBe(1);
+    const other = aPod();
+    other.say(denialOf(800_000, [penaltyOf('WARN', 60_000_000, 'NORMAL')]));
+    expect(await other.callsOf(punished, punished)).toBe(2);
+  });
+
+  it('is one of exactly that request: configuration, partition, subjects, numbers, cost, penalties', async () => {
+    const pod = aPod();
+    pod.say(denialOf(1_000_000));
+    expect(await pod.callsOf(alice, alice)).toBe(1);
+    const limits = [
+      aWindow({ subject: 'bob', capacity: 5 }),
+      aWindow({ subject: 'alice', capacity: 6 }),
+      aWindow({ subject: 'alice', capacity: 5, windowSeconds: 61 }),
+      { ...aWindow({ subject: 'alice', capacity: 5 }), refill: 4 },
+      { ...aWindow({ subject: 'alice', capacity: 5 }), normalCapacity: 7 },
+    ];
+    const others = [
+      ...limits.map((limit) => plainRequest('p', [limit])),
+      plainRequest('q', [aWindow({ subject: 'alice', capacity: 5 })]),
+      plainRequest('p', [aWindow({ subject: 'alice', capacity: 5 })], 2),
+    ];
+    expect(await pod.callsOf(...others)).toBe(others.length);
+    expect(await pod.callsOf(punishableRequest('a'), punishableRequest('b'))).toBe(2);
+    pod.configure('two');
+    expect(await pod.callsOf(alice)).toBe(1);
+  });
+
+  it('is not remembered where a rule waits for others, nor for or from a peek', async () => {
+    const pod = aPod();
+    pod.say(denialOf(1_000_000));
+    const rules = [aRule([aWindow({ subject: 'carol' })], { after: [{ rule: 0, outcome: 'Denied' }] })];
+    const waiting: DecideRequest = { ...alice, selection: { rules, penalties: [] } };
+    expect(await pod.callsOf(waiting, waiting)).toBe(2);
+    expect(await pod.callsOf({ ...alice, isPeek: true }, alice, { ...alice, isPeek: true })).toBe(3);
+  });
+
+  it('is forgotten with what is given back to one of its subjects, in time for what is under way', async () => {
+    for (const forget of [
+      (pod: ReturnType<typeof aPod>) => pod.cache.forget('mallory'),
+      (pod: ReturnType<typeof aPod>) => pod.cache.clear(),
+    ]) {
+      const pod = aPod();
+      pod.say(denialOf(1_000_000, [penaltyOf('NORMAL')]));
+      await pod.cache.decide(punished);
+      pod.cache.forget('somebody else');
+      expect(await pod.callsOf(punished)).toBe(0);
+      const other = punishableRequest('mallory', {}, 2);
+      const underWay = pod.cache.decide(other);
+      forget(pod);
+      await underWay;
+      pod.wait(1);
+      expect(await pod.callsOf(punished, other)).toBe(2);
+      expect(await pod.callsOf(punished)).toBe(0);
+    }
+  });
+
+  it('is no admission and no failure: these are never remembered', async () => {
+    const pod = aPod();
+    for (const answer of [ADMITTED, new StoreError('TIMEOUT', 'no answer'), new StoreError('REFUSED', 'OOM', 'OOM')]) {
+      pod.say(answer);
+      expect(await pod.callsOf(alice, alice, alice)).toBe(3);
+    }
+  });
+
+  it('takes bounded memory, and none once it is over', async () => {
+    const pod = aPod({ maxEntries: 50_000 });
+    pod.say(denialOf(1_000_000));
+    const before = bytesInUse();
+    for (let i = 0; i < 60_000; i += 1) {
+      await pod.cache.decide(plainRequest('p', [aWindow({ subject: `subject-${i}` })]));
+    }
+    pod.asked.length = 0;
+    expect(pod.cache.size).toBe(50_000);
+    expect(bytesInUse() - before).toBeLessThan(150_000_000);
+    pod.wait(1_001);
+    await pod.cache.decide(alice);
+    expect(pod.cache.size).toBe(1);
+  });
+});
+
+describe('denials that are answered from memory', () => {
+  it('are told to Redis in one go, each once, with only what denied', async () => {
+    const pod = aPod();
+    pod.say(denialOf(1_000_000, [penaltyOf('NORMAL')]));
+    const [one, two] = [punishableRequest('one'), punishableRequest('two')];
+    await pod.callsOf(one, two);
+    expect(pod.isFlushDue()).toBe(false);
+    expect(await pod.callsOf(one, one, two, one)).toBe(0);
+    expect(pod.isFlushDue()).toBe(true);
+    expect(await pod.told()).toEqual([3, 1]);
+    expect(pod.asked.at(-1)?.selection.rules).toHaveLength(1);
+    expect(await pod.told()).toEqual([]);
+    expect(await pod.callsOf(one, one)).toBe(0);
+    expect(await pod.told()).toEqual([2]);
+    pod.wait(1_000);
+    expect(await pod.told()).toEqual([]);
+  });
+
+  it('are told also when what they were answered from is over', async () => {
+    const pod = aPod({ maxEntries: 1 });
+    pod.say(denialOf(300_000, [penaltyOf('NORMAL')]));
+    await pod.callsOf(punished, punished, punished);
+    pod.wait(301);
+    await pod.callsOf(alice);
+    expect(await pod.told()).toEqual([2]);
+  });
+
+  it('are not told again when nobody knows whether they were counted', async () => {
+    const pod = aPod();
+    pod.say(denialOf(1_000_000, [penaltyOf('NORMAL')]));
+    await pod.callsOf(punished, punished);
+    pod.say(new StoreError('TIMEOUT', 'no answer'));
+    expect(await pod.told()).toEqual([1]);
+    expect(await pod.told()).toEqual([]);
+  });
+
+  it('end when they have changed the penalty: the next request hears of it', async () => {
+    const pod = aPod();
+    pod.say(denialOf(1_000_000, [penaltyOf('NORMAL')]));
+    await pod.callsOf(punished, punished);
+    pod.say(denialOf(0, [penaltyOf('TEMP_BLOCK', 60_000_000, 'NORMAL')]));
+    await pod.told();
+    pod.say(blockOf('TEMP_BLOCK', 60_000_000));
+    expect(await pod.cache.decide(punished)).toMatchObject({ code: 'blocked' });
+  });
+
+  it('count for nothing by a block, and without a penalty', async () => {
+    const pod = aPod();
+    pod.say(blockOf('BLOCK', -1));
+    expect(await pod.callsOf(punished, punished, punished)).toBe(1);
+    pod.say(denialOf(1_000_000));
+    expect(await pod.callsOf(alice, alice)).toBe(1);
+    expect(await pod.told()).toEqual([]);
+  });
+
+  it('are told a thousand subjects at a time, so that no decision has to wait for them', async () => {
+    const pod = aPod({ maxEntries: 5_000 });
+    pod.say(denialOf(1_000_000, [penaltyOf('NORMAL')]));
+    for (let i = 0; i < 2_500; i += 1) await pod.callsOf(punishableRequest(`s${i}`), punishableRequest(`s${i}`));
+    expect([await pod.told(), await pod.told(), await pod.told()].map(({ length }) => length)).toEqual([
+      1_000, 1_000, 500,
+    ]);
+    expect(pod.isFlushDue()).toBe(false);
+  });
+});
+
+describe('a block that the pod was told of', () => {
+  const away = new StoreError('UNAVAILABLE', 'there is no connection to Redis');
+
+  it('holds until its end while Redis is away, and says when that is', async () => {
+    const pod = aPod();
+    pod.say(blockOf('TEMP_BLOCK', 60_000_000));
+    await pod.cache.decide(punished);
+    pod.say(away);
+    pod.wait(59_000);
+    const penalties = [{ before: 'TEMP_BLOCK', after: 'TEMP_BLOCK', endsInMicros: 1_000_000 }];
+    expect(await pod.cache.decide(punished)).toMatchObject({ code: 'blocked', retryAfterMicros: 1_000_000, penalties });
+    expect(await pod.cache.decide({ ...punished, isPeek: true })).toMatchObject({ code: 'blocked' });
+    await expect(pod.cache.decide(punishableRequest('somebody else'))).rejects.toBe(away);
+    pod.wait(1_000);
+    await expect(pod.cache.decide(punished)).rejects.toBe(away);
+  });
+
+  it('holds for ever if it has no end, through a Redis that comes and goes', async () => {
+    const pod = aPod();
+    pod.say(blockOf('BLOCK', -1));
+    await pod.cache.decide(punished);
+    pod.cache.clear();
+    pod.say(away);
+    pod.wait(1e9);
+    expect(await pod.cache.decide(punished)).toMatchObject({ code: 'blocked', retryAfterMicros: -1 });
+  });
+
+  it('ends with a pardon, and with a word of Redis that it is over', async () => {
+    const pardoned = aPod();
+    pardoned.say(blockOf('BLOCK', -1));
+    await pardoned.cache.decide(punished);
+    pardoned.cache.forget('mallory');
+    pardoned.say(away);
+    await expect(pardoned.cache.decide(punished)).rejects.toBe(away);
+    const freed = aPod();
+    freed.say(blockOf('BLOCK', -1));
+    await freed.cache.decide(punished);
+    freed.wait(1_000);
+    freed.say(ADMITTED);
+    await freed.cache.decide(punished);
+    freed.say(away);
+    await expect(freed.cache.decide(punished)).rejects.toBe(away);
+  });
+
+  it('is none in shadow', async () => {
+    const pod = aPod();
+    const shadow = punishableRequest('mallory', { enforced: false });
+    pod.say(denialOf(1_000, [penaltyOf('BLOCK', -1)]));
+    await pod.cache.decide(shadow);
+    pod.wait(1);
+    pod.say(away);
+    await expect(pod.cache.decide(shadow)).rejects.toBe(away);
+    pod.say(blockOf('BLOCK', -1));
+    await pod.cache.decide(punished);
+    pod.say(away);
+    await expect(pod.cache.decide({ ...shadow, isPeek: true })).rejects.toBe(away);
+    expect(await pod.cache.decide({ ...punished, isPeek: true })).toMatchObject({ code: 'blocked' });
+  });
+});

@@ -25,6 +25,7 @@ import type { Identification, Identifier, Identity } from './identify.ts';
 import type { IPBlocks } from './ip-blocks.ts';
 import type { LocalFallback } from './local-fallback.ts';
 import type { LimiterMetrics } from './metrics.ts';
+import type { SubjectBudget } from './subject-budget.ts';
 
 /** A request as a door of the limiter understood it: parsed and bounded. */
 export type CheckRequest = {
@@ -87,6 +88,7 @@ export type CheckerParts = {
   readonly clock: RedisClock;
   readonly metrics: LimiterMetrics;
   readonly fallback: LocalFallback;
+  readonly subjects: SubjectBudget;
   readonly unknownDomain: 'Allow' | 'Deny';
 };
 
@@ -158,16 +160,18 @@ export class Checker {
     context: RequestContext,
     options: { readonly isPeek: boolean; readonly isKnown: boolean; readonly trace: CheckTrace | undefined },
   ): Promise<Decision> {
-    const { decider, clock, metrics, fallback } = this.#parts;
+    const { decider, clock, metrics, fallback, subjects } = this.#parts;
     const { isPeek, isKnown, trace } = options;
     const nowMicros = clock.nowMicros();
-    const selection = selectRules(domain, context, nowMicros, trace?.onRule);
-    for (const { policy, rule, input } of selection.missing) metrics.countMissingInput(policy, rule, input);
-    if (trace) Object.assign(trace, { context, nowMicros, selection });
-    const early = decideWithoutCounters(selection, nowMicros);
+    const selected = selectRules(domain, context, nowMicros, trace?.onRule);
+    for (const { policy, rule, input } of selected.missing) metrics.countMissingInput(policy, rule, input);
+    if (trace) Object.assign(trace, { context, nowMicros, selection: selected });
+    const early = decideWithoutCounters(selected, nowMicros);
     if (early !== undefined) return early;
     // Whose counters these would be is not known: the failure policies decide, as they do without Redis.
-    if (!isKnown) return unidentified(fallback.decide(selection.rules, { isPeek }));
+    if (!isKnown) return unidentified(fallback.decide(selected.rules, { isPeek }));
+    const selection = subjects.apply(selected, isPeek);
+    if (trace) trace.selection = selection;
     try {
       const partition = partitionFor(domain, context);
       const verdict = await decider.decide({ partition, isPeek, selection });

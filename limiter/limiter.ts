@@ -33,6 +33,7 @@ import { LimiterMetrics } from './metrics.ts';
 import { Penalties } from './penalties.ts';
 import { Charges, refundsOf } from './refunds.ts';
 import { networksOf } from './trust.ts';
+import { SubjectBudget } from './subject-budget.ts';
 
 export type LimiterOptions = {
   readonly redisUrl: string;
@@ -56,6 +57,8 @@ export type LimiterOptions = {
   readonly doors?: Partial<DoorSettings>;
   /** Denials that are answered from memory for up to a second; 0 = none. Default: 50,000. */
   readonly maxRememberedDenials?: number | undefined;
+  /** Subjects of one rule in its longest window that have counters of their own. Default: 1,000,000. */
+  readonly maxSubjectsPerRule?: number | undefined;
   readonly log: Logger;
 };
 
@@ -137,7 +140,24 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
   const peppers = previousPepper === undefined ? [pepper] : [pepper, previousPepper];
   const identifier = new Identifier({ keys, peppers });
   const unknownDomain = options.unknownDomain ?? 'Allow';
-  const checker = new Checker({ decider: denyCache, identifier, ipBlocks, clock, metrics, fallback, unknownDomain });
+  const subjects = new SubjectBudget({
+    monotonicMillis: () => performance.now(),
+    onOverflow: (policy, rule, isFirst) => {
+      metrics.countSubjectOverflow(policy, rule);
+      if (isFirst) log.warn({ event: 'subject_overflow', policy, rule }, 'new subjects of this rule share counters');
+    },
+    maxSubjects: options.maxSubjectsPerRule,
+  });
+  const checker = new Checker({
+    decider: denyCache,
+    identifier,
+    ipBlocks,
+    clock,
+    metrics,
+    fallback,
+    subjects,
+    unknownDomain,
+  });
   const phase = { isStopping: false };
   const charges = new Charges(decisions, names, options.redisDeadlineMillis, (subject) => denyCache.forget(subject));
   const state = { snapshot: () => loader.snapshot, isRedisReachable: () => loader.isRedisReachable };

@@ -49,6 +49,7 @@ export class LimiterMetrics {
   readonly #storeErrors = new Tally();
   readonly #breakerTransitions = new Tally();
   readonly #refused = new Tally();
+  readonly #subjectOverflows = new Tally();
   readonly #rememberedDenials: Counter;
   readonly #duration: Histogram;
 
@@ -84,6 +85,12 @@ export class LimiterMetrics {
       'Requests that could not be judged for what they say, by what is wrong with them.',
       ['code'],
       this.#refused,
+    );
+    this.#counter(
+      'sluice_subject_overflow_total',
+      'Requests of new subjects that shared a counter, because the rule had too many subjects in its window.',
+      ['policy', 'rule'],
+      this.#subjectOverflows,
     );
     this.#rememberedDenials = new Counter({
       name: 'sluice_remembered_denials_total',
@@ -127,6 +134,10 @@ export class LimiterMetrics {
 
   countStoreError(code: string): void {
     this.#storeErrors.add(code, () => ({ code }));
+  }
+
+  countSubjectOverflow(policy: string, rule: string): void {
+    this.#subjectOverflows.add(`${policy} ${rule}`, () => ({ policy, rule }));
   }
 
   countRememberedDenial(): void {

@@ -7,6 +7,7 @@ import { IPBlocks } from '../../limiter/ip-blocks.ts';
 import { KeyCache } from '../../limiter/key-cache.ts';
 import { LocalFallback } from '../../limiter/local-fallback.ts';
 import { LimiterMetrics } from '../../limiter/metrics.ts';
+import { SubjectBudget } from '../../limiter/subject-budget.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { findConsumerKey } from '../../store/consumer-keys.ts';
 import { Decider } from '../../store/decide.ts';
@@ -32,6 +33,7 @@ export function aChecker(redis: Redis, options: CheckerOptions = {}) {
   });
   const checker = new Checker({
     decider,
+    subjects: new SubjectBudget({ monotonicMillis, onOverflow: () => undefined }),
     identifier: new Identifier({
       keys: new KeyCache({ find: (name) => findConsumerKey(redis, names, OWNER, name), monotonicMillis }),
       peppers: [PEPPER],

@@ -38,6 +38,7 @@ export type TestLimiterOptions = {
   readonly doors?: Partial<DoorSettings>;
   /** 0 where a test empties Redis between requests: a denial is remembered for up to a second. */
   readonly maxRememberedDenials?: number;
+  readonly maxSubjectsPerRule?: number;
 };
 
 /** Where the limiters of these tests read their configuration. */
@@ -63,6 +64,7 @@ export async function startTestLimiter(options: TestLimiterOptions): Promise<Tes
     redisDeadlineMillis: options.redisDeadlineMillis ?? 20_000,
     doors: { grpcPort, ...options.doors },
     maxRememberedDenials: options.maxRememberedDenials,
+    maxSubjectsPerRule: options.maxSubjectsPerRule,
     log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(parse(line)) }),
   });
   const url = `http://127.0.0.1:${port}`;

@@ -73,14 +73,14 @@ local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 
 -- ---- consequences
 
-local function charge(request, group, outcomes)
+local function charge(request, group, outcomes, states)
   for i = 1, #request.rules do
     local rule = request.rules[i]
     if rule.group == group and outcomes[i] == ADMITTED then
       for n = 1, #rule.limits do
         local limit = rule.limits[n]
         local entry = counter_of(limit)
-        limit.algorithm.charge(entry.state, limit, now)
+        limit.algorithm.charge(entry.state, effective(limit, rule, states[rule.penalty]), now)
         touch(limit.subject, entry)
       end
     end
@@ -177,7 +177,7 @@ local function judge_shadows(request, admitted, outcomes, waits, states)
   for group in pairs(request.shadows) do
     local passes, group_outcomes, group_waits = judge(request, group, now, states)
     if passes and admitted and request.consumes then
-      charge(request, group, group_outcomes)
+      charge(request, group, group_outcomes, states)
     end
     for i, outcome in pairs(group_outcomes) do
       outcomes[i], waits[i] = outcome, group_waits[i]
@@ -226,12 +226,12 @@ local function decide()
       throttles = throttles or state == THROTTLE
     end
     if not admitted then
-      by_throttle = throttles and judge(request, 0, now, {}) and 1 or 0
+      by_throttle = throttles and judge(request, 0, now, WITHOUT_PENALTIES) and 1 or 0
       if request.consumes then
         punish(request, outcomes, waits, 1)
       end
     elseif request.consumes then
-      charge(request, 0, outcomes)
+      charge(request, 0, outcomes, states)
     end
     judge_shadows(request, admitted, outcomes, waits, states)
   end

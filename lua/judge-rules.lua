@@ -41,20 +41,23 @@ local function runs(rule, rules, outcomes)
   return false
 end
 
--- Judges one rule at `at`; the states are those at now and stay as they are.
-local function judge_rule(rule, at, state)
+-- What states to judge with when penalties are to be left out.
+local WITHOUT_PENALTIES = {}
+
+-- Judges one rule at `at` while its penalty is in `state`. What is only supposed leaves the state of the limits as it is.
+local function judge_rule(rule, at, state, is_supposed)
   local admits_all, waits = true, {}
   for i = 1, #rule.limits do
-    local limit = rule.limits[i]
-    local entry = counter_of(limit)
+    local limit = effective(rule.limits[i], rule, state)
+    local entry = counter_of(rule.limits[i])
     local current = entry.state
-    if at > now then
+    if is_supposed then
       current = copy(current)
       limit.algorithm.advance(current, limit, at)
     elseif limit.algorithm.advance(current, limit, now) then
       entry.moved, has_moved = true, true
     end
-    local admits, wait = limit.algorithm.evaluate(current, effective(limit, rule, state), at)
+    local admits, wait = limit.algorithm.evaluate(current, limit, at)
     waits[i] = wait
     admits_all = admits_all and admits
   end
@@ -71,16 +74,17 @@ local function is_forgiven(rule, outcomes)
   return false
 end
 
--- Judges one group at `at`, with the states that penalties have then (without: as if they left every limit whole).
+-- Judges one group at `at`, with the states that penalties have then, or WITHOUT_PENALTIES.
 -- Returns whether it passes, the outcomes of its rules and the waits of their limits.
 local function judge(request, group, at, states)
   local outcomes, waits, has_denied = {}, {}, false
+  local is_supposed = at > now or states == WITHOUT_PENALTIES
   for i = 1, #request.rules do
     local rule = request.rules[i]
     if rule.group == group then
       outcomes[i] = NOT_RUN
       if runs(rule, request.rules, outcomes) then
-        outcomes[i], waits[i] = judge_rule(rule, at, states[rule.penalty])
+        outcomes[i], waits[i] = judge_rule(rule, at, states[rule.penalty], is_supposed)
         has_denied = has_denied or outcomes[i] == DENIED
       end
     end

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { PenaltyState } from '../../policy/decision.ts';
 import type { CompiledPenalty } from '../../policy/documents.ts';
-import type { SelectedPenalty } from '../../policy/select.ts';
+import type { SelectedLimit, SelectedPenalty } from '../../policy/select.ts';
 import type { Decider, TimedVerdict } from '../../store/decide.ts';
 import type { DecideRequest } from '../../store/decide-wire.ts';
 import { aWindow } from './limits.ts';
@@ -28,13 +28,14 @@ export const aPenalty = (subject: string, penalty: Partial<CompiledPenalty> = {}
   penalty: { ...quickPenalty, ...penalty },
 });
 
-/** A request of a subject that may ask `capacity` times a minute and is punished beyond that. */
+/** A request of a subject that may ask so many times a minute, in a sliding window, and is punished beyond that. */
 export function punishableRequest(
   subject: string,
   penalty: Partial<CompiledPenalty> = {},
-  capacity = 1,
+  limit: number | SelectedLimit = 1,
 ): DecideRequest {
-  const rules = [aRule([aWindow({ subject, capacity })], { penalty: 0, throttled: true })];
+  const limits = [typeof limit === 'number' ? aWindow({ subject, capacity: limit }) : limit];
+  const rules = [aRule(limits, { penalty: 0, throttled: true })];
   return { partition: 'p', selection: { rules, penalties: [aPenalty(subject, penalty)] } };
 }
 

@@ -10,7 +10,7 @@ import { toSelected } from './limits.ts';
 import { Model, type ModelLimit } from './model.ts';
 
 const START = 1_790_000_000_000_000n;
-const RUNS = 500;
+const RUNS = 300;
 
 let server: PrivateRedis;
 let decider: Decider;

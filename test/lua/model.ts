@@ -41,6 +41,11 @@ export class Model {
     return this.#wait(limit, cost, at);
   }
 
+  /** What is left at a time, and how long until all is back. */
+  report(limit: ModelLimit, at: bigint): Omit<ModelOutcome, 'retryAfter'> {
+    return { remaining: this.#remaining(limit, at), resetAfter: this.#resetAfter(limit, at) };
+  }
+
   charge(limit: ModelLimit, cost: bigint, at: bigint): void {
     this.#of(limit).push({ at, cost });
   }

@@ -1,20 +1,29 @@
 // An independent model of rules that wait for each other and of rules in shadow, on top of the model of limits. It
 // follows the words of the contract, by recursion and by trying out times; it shares no code with the product.
-import { Model, type ModelLimit } from './model.ts';
+import { Model, type ModelLimit, type ModelOutcome as LimitOutcome } from './model.ts';
 
 export type ModelRule = {
   readonly group: number;
   readonly after: readonly { readonly rule: number; readonly outcome: 'Admitted' | 'Denied' | 'NotRun' }[];
   readonly limits: readonly ModelLimit[];
+  /** It takes the cost of the request so many times; 1 if it is not given. */
+  readonly times?: bigint;
 };
+
+const costOf = (rule: ModelRule, cost: bigint): bigint => cost * (rule.times ?? 1n);
 
 export type ModelOutcome = 'Admitted' | 'Denied' | 'NotRun' | 'Forgiven';
 
 export class RulesModel {
   readonly #limits = new Model();
 
-  /** The outcomes of all rules, and charges as the contract says. */
-  decide(rules: readonly ModelRule[], cost: bigint, now: bigint): { passes: boolean; outcomes: ModelOutcome[] } {
+  /** The outcomes of all rules, and of the limits of those that ran; charges as the contract says. */
+  decide(
+    rules: readonly ModelRule[],
+    cost: bigint,
+    now: bigint,
+  ): { passes: boolean; outcomes: ModelOutcome[]; limits: LimitOutcome[][] } {
+    const waits = rules.map((rule) => rule.limits.map((limit) => this.#limits.wait(limit, costOf(rule, cost), now)));
     const enforced = this.judge(rules, 0, cost, now);
     const outcomes = [...enforced.outcomes];
     const charged = enforced.passes ? [0] : [];
@@ -28,9 +37,14 @@ export class RulesModel {
     }
     rules.forEach((rule, i) => {
       if (!charged.includes(rule.group) || outcomes[i] !== 'Admitted') return;
-      for (const limit of rule.limits) this.#limits.charge(limit, cost, now);
+      for (const limit of rule.limits) this.#limits.charge(limit, costOf(rule, cost), now);
     });
-    return { passes: enforced.passes, outcomes };
+    const limits = rules.map((rule, i) =>
+      outcomes[i] === 'NotRun'
+        ? []
+        : rule.limits.map((limit, n) => ({ ...this.#limits.report(limit, now), retryAfter: waits[i]?.[n] ?? 0n })),
+    );
+    return { passes: enforced.passes, outcomes, limits };
   }
 
   /** Whether the enforced rules would pass a request at a later time, if nothing else came. */
@@ -41,8 +55,7 @@ export class RulesModel {
   /** Every time after now at which some limit of some rule may change its mind. */
   momentsAfter(rules: readonly ModelRule[], cost: bigint, now: bigint): bigint[] {
     return rules
-      .flatMap((rule) => rule.limits)
-      .map((limit) => this.#limits.wait(limit, cost, now))
+      .flatMap((rule) => rule.limits.map((limit) => this.#limits.wait(limit, costOf(rule, cost), now)))
       .filter((wait) => wait > 0n)
       .map((wait) => now + wait);
   }
@@ -59,7 +72,9 @@ export class RulesModel {
         rule.after.length === 0 ||
         rule.after.some(({ rule: other, outcome }) => this.#heard(rules, outcomes, other, group) === outcome);
       if (rule.group !== group || !runs) return;
-      outcomes[i] = rule.limits.every((limit) => this.#limits.wait(limit, cost, at) === 0n) ? 'Admitted' : 'Denied';
+      outcomes[i] = rule.limits.every((limit) => this.#limits.wait(limit, costOf(rule, cost), at) === 0n)
+        ? 'Admitted'
+        : 'Denied';
     });
     const isForgiven = (index: number): boolean =>
       rules.some(

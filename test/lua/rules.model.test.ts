@@ -11,7 +11,7 @@ import type { ModelLimit } from './model.ts';
 import { type ModelRule, RulesModel } from './rules-model.ts';
 
 const START = 1_790_000_000_000_000n;
-const RUNS = 1_000;
+const RUNS = 300;
 
 let server: PrivateRedis;
 let decider: Decider;

@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisCommander } from 'ioredis';
 import type { PenaltyState } from '../policy/decision.ts';
 import { STATES } from './decide-wire.ts';
 import { StoreError, toStoreError } from './errors.ts';
@@ -24,7 +24,7 @@ const CHUNK = 500;
  * what they remember. Returns the state that it was in. Throws StoreError.
  */
 export async function pardon(
-  redis: Redis,
+  redis: RedisCommander,
   names: Names,
   { partition, subject }: { readonly partition: string; readonly subject: string },
   script: Script = pardonScript,
@@ -42,7 +42,7 @@ export async function pardon(
   }
 }
 
-type ListPenalties = (redis: Redis, names: Names, partition: string, most: number) => Promise<ListedPenalty[]>;
+type ListPenalties = (redis: RedisCommander, names: Names, partition: string, most: number) => Promise<ListedPenalty[]>;
 
 /** For tests only: `listPenalties` by a script with another clock. */
 export const listPenaltiesWith =
@@ -71,7 +71,7 @@ export const listPenaltiesWith =
  */
 export const listPenalties: ListPenalties = listPenaltiesWith(loadScript('list-penalties'));
 
-async function readIndex(redis: Redis, key: string, start: number): Promise<string[]> {
+async function readIndex(redis: RedisCommander, key: string, start: number): Promise<string[]> {
   try {
     return await redis.zrevrange(key, start, start + CHUNK - 1);
   } catch (error) {

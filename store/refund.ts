@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisCommander } from 'ioredis';
 import { z } from 'zod';
 import { digest } from '../policy/hash.ts';
 import type { Verdict } from '../policy/decision.ts';
@@ -83,7 +83,12 @@ export function toCharged(limit: SelectedLimit, cost: number): ChargedLimit {
  * Remembers a charge for a minute, so that it can be given back. Ids of different callers must not meet: whoever calls
  * this makes them so. Returns false if the id is in use: then this request cannot be refunded. Throws StoreError.
  */
-export async function rememberCharge(redis: Redis, names: Names, requestId: string, charge: Charge): Promise<boolean> {
+export async function rememberCharge(
+  redis: RedisCommander,
+  names: Names,
+  requestId: string,
+  charge: Charge,
+): Promise<boolean> {
   const key = names.charge(digest(requestId));
   try {
     return (await redis.set(key, JSON.stringify(charge), 'PX', REFUNDABLE_MILLIS, 'NX')) === 'OK';
@@ -98,7 +103,7 @@ export async function rememberCharge(redis: Redis, names: Names, requestId: stri
  * twice. Throws StoreError.
  */
 export async function refund(
-  redis: Redis,
+  redis: RedisCommander,
   names: Names,
   requestId: string,
   script: Script = refundScript,
@@ -114,7 +119,7 @@ export async function refund(
  * first. Throws RangeError for a cost below 1, and StoreError.
  */
 export async function refundAnonymously(
-  redis: Redis,
+  redis: RedisCommander,
   names: Names,
   { partition, limits }: Omit<Charge, 'redisMicros'>,
   script: Script = refundScript,
@@ -129,7 +134,7 @@ export async function refundAnonymously(
   await giveBack(redis, names, { partition, limits, redisMicros: UNKNOWN_TIME }, script);
 }
 
-async function takeCharge(redis: Redis, key: string): Promise<Charge | undefined> {
+async function takeCharge(redis: RedisCommander, key: string): Promise<Charge | undefined> {
   let text: string | null;
   try {
     text = await redis.getdel(key);
@@ -145,7 +150,7 @@ async function takeCharge(redis: Redis, key: string): Promise<Charge | undefined
 }
 
 async function giveBack(
-  redis: Redis,
+  redis: RedisCommander,
   names: Names,
   { partition, redisMicros, limits }: Charge,
   script: Script,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { Redis } from 'ioredis';
+import type { RedisCommander } from 'ioredis';
 import { toStoreError } from './errors.ts';
 
 const INCLUDE = /^--@include (?<file>[a-z-]+\.lua)$/gm;
@@ -28,15 +28,15 @@ export class Script {
     this.#sha = createHash('sha1').update(text).digest('hex');
   }
 
-  /** The raw reply; throws StoreError. */
-  async run(redis: Redis, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+  /** The raw reply; throws StoreError. Lower case: a cluster's client finds the slot of the keys by these names only. */
+  async run(redis: RedisCommander, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
     try {
-      return await redis.call('EVALSHA', [this.#sha, keys.length, ...keys, ...args]);
+      return await redis.call('evalsha', [this.#sha, keys.length, ...keys, ...args]);
     } catch (error) {
       if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw toStoreError(error);
     }
     try {
-      return await redis.call('EVAL', [this.text, keys.length, ...keys, ...args]);
+      return await redis.call('eval', [this.text, keys.length, ...keys, ...args]);
     } catch (error) {
       throw toStoreError(error);
     }

@@ -12,6 +12,7 @@ import { orderCases } from './cases/order.ts';
 import { overrideCases } from './cases/override.ts';
 import { penaltyCases } from './cases/penalty.ts';
 import { policyCases } from './cases/policy.ts';
+import { rolloutCases } from './cases/rollout.ts';
 import { ruleCases } from './cases/rule.ts';
 import type { BadCase, GoodCase, SpecCase } from './cases/table.ts';
 
@@ -21,6 +22,7 @@ export { semanticCases, type SemanticCase } from './cases/semantic.ts';
 export const specCases: readonly SpecCase[] = [
   ...policyCases,
   ...ruleCases,
+  ...rolloutCases,
   ...orderCases,
   ...penaltyCases,
   ...matchCases,

@@ -4,6 +4,7 @@ import type { Problem } from '../../policy/resource.ts';
 import { type ResourceKind, resourceKinds } from '../../policy/schema/kinds.ts';
 import { validate } from '../../policy/validate.ts';
 import { badCases, goodCases, resourceWith, semanticCases, specCases } from './cases.ts';
+import { metadataOf } from './builders.ts';
 import { damagedSpecs } from './damaged-specs.ts';
 
 function problemsOf(kind: ResourceKind, spec: unknown): readonly Problem[] {
@@ -52,9 +53,33 @@ describe('a spec is refused, with the field, the reason and the value', () => {
 });
 
 describe('what only validate can see', () => {
-  it.each(semanticCases)('is refused: $name', ({ spec, path, reason, says }) => {
-    expect(problemsOf('RateLimitPolicy', spec)).toEqual([{ path, reason, message: expect.stringContaining(says) }]);
+  it.each(semanticCases)('is refused: $kind: $name', ({ kind, spec, path, reason, says }) => {
+    expect(problemsOf(kind, spec)).toEqual([{ path, reason, message: expect.stringContaining(says) }]);
   });
+});
+
+describe('the name of a RateLimitDomain', () => {
+  const problemsOfName = (namespace: string, name: string): readonly Problem[] => {
+    const validation = validate({ kind: 'RateLimitDomain', metadata: metadataOf(namespace, name), spec: {} });
+    return validation.ok ? [] : validation.problems;
+  };
+
+  it.each([['payments'], ['payments.eu'], ['payments.eu.a-b']])('may be %s in the namespace payments', (name) => {
+    expect(problemsOfName('payments', name)).toEqual([]);
+  });
+
+  it.each([['shop'], ['paymentsx'], ['payments-eu'], ['eu.payments'], ['pay']])(
+    'must not be %s in the namespace payments',
+    (name) => {
+      expect(problemsOfName('payments', name)).toEqual([
+        {
+          path: 'metadata.name',
+          reason: 'DomainNotOwned',
+          message: `"${name}" is not a domain of namespace "payments": it must be "payments" or begin with "payments."`,
+        },
+      ]);
+    },
+  );
 });
 
 describe('a message', () => {

@@ -127,4 +127,79 @@ const scopes: readonly SpecCase[] = [
   bad('one tier twice', withScope({ tiers: ['a', 'a'] }), 'spec.scope.tiers[1]', 'Duplicate'),
 ];
 
-export const healthCases: readonly SpecCase[] = [...modes, ...reasons, ...expiries, ...scopes];
+const SELECTOR = 'spec.scope.policySelector';
+const EXPRESSION = `${SELECTOR}.matchExpressions[0]`;
+const selecting = (policySelector: unknown): unknown => withScope({ policySelector });
+const withLabels = (matchLabels: unknown): unknown => selecting({ matchLabels });
+const withExpression = (fields: object): unknown =>
+  selecting({ matchExpressions: [{ key: 'team', operator: 'Exists', ...fields }] });
+const labels = (count: number): unknown =>
+  Object.fromEntries(Array.from({ length: count }, (_, index) => [`l${index}`, 'v']));
+
+const VALUES = {
+  good: ['', 'a', '0', 'A_b.c-d', 'a'.repeat(63)],
+  bad: ['a'.repeat(64), '-a', 'a-', 'a b', 'é', 'a/b', 'a\n', 5, true, ['a']],
+};
+const KEYS = {
+  good: ['a', 'A_b.c-d', 'sluice.dev/team', 'a'.repeat(63)],
+  bad: ['', '-a', 'a-', 'a b', '/a', 'a/', 'a/b/c', 'A/b', 'é', 'a\n', 5],
+};
+
+const selectors: readonly SpecCase[] = [
+  good('an empty selector', selecting({})),
+  good('the selector null', selecting(null)),
+  good('all of the selector null', selecting({ matchLabels: null, matchExpressions: null })),
+  bad('text for the selector', selecting('all'), SELECTOR),
+  good('no labels', withLabels({})),
+  good('16 labels, the most', withLabels(labels(16))),
+  bad('17 labels', withLabels(labels(17)), `${SELECTOR}.matchLabels`),
+  bad('a list of labels', withLabels(['a']), `${SELECTOR}.matchLabels`),
+  ...textCases(
+    table,
+    { name: 'label', path: `${SELECTOR}.matchLabels.team`, place: (team) => withLabels({ team }) },
+    VALUES,
+  ),
+  ...listCases(
+    table,
+    {
+      name: 'matchExpressions',
+      path: `${SELECTOR}.matchExpressions`,
+      place: (matchExpressions) => selecting({ matchExpressions }),
+    },
+    { min: 0, max: 16, item: () => ({ key: 'team', operator: 'Exists' }) },
+  ),
+  ...enumCases(
+    table,
+    { name: 'operator', path: `${EXPRESSION}.operator`, place: (operator) => withExpression({ operator }) },
+    ['Exists', 'DoesNotExist'],
+  ),
+  ...textCases(table, { name: 'label key', path: `${EXPRESSION}.key`, place: (key) => withExpression({ key }) }, KEYS),
+  ...['In', 'NotIn'].flatMap((operator) => [
+    good(`${operator} with values`, withExpression({ operator, values: ['a', 'b'] })),
+    bad(`${operator} without values`, withExpression({ operator }), `${EXPRESSION}.values`, 'SelectorValuesMismatch'),
+    bad(`${operator} of no values`, withExpression({ operator, values: [] }), `${EXPRESSION}.values`),
+  ]),
+  ...['Exists', 'DoesNotExist'].map((operator) =>
+    bad(
+      `${operator} with values`,
+      withExpression({ operator, values: ['a'] }),
+      `${EXPRESSION}.values`,
+      'SelectorValuesMismatch',
+    ),
+  ),
+  bad(
+    'one value twice',
+    withExpression({ operator: 'In', values: ['a', 'a'] }),
+    `${EXPRESSION}.values[1]`,
+    'Duplicate',
+  ),
+  bad('an expression without a key', withExpression({ key: undefined }), `${EXPRESSION}.key`, 'Required'),
+  bad(
+    'an expression without an operator',
+    withExpression({ operator: undefined }),
+    `${EXPRESSION}.operator`,
+    'Required',
+  ),
+];
+
+export const healthCases: readonly SpecCase[] = [...modes, ...reasons, ...expiries, ...scopes, ...selectors];

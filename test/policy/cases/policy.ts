@@ -99,21 +99,32 @@ const conditionsOf = (rule: number): object[] =>
     outcome: OUTCOMES[index % OUTCOMES.length],
   }));
 
+const list = (count: number, item: (index: number) => unknown): unknown[] =>
+  Array.from({ length: count }, (_unused, index) => item(index));
+
+const largestMatch = (rule: number): object => ({
+  paths: list(16, (path) => ({ type: 'Exact', value: `/${rule}/${path}`.padEnd(256, 'p') })),
+  methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE'],
+  hosts: list(16, (host) => `*.h${host}`.padEnd(253, 'h')),
+  headers: list(8, (header) => ({ name: `x-${header}`.padEnd(64, 'h'), type: 'Exact', value: 'v'.repeat(256) })),
+  sourceCIDRs: list(32, (network) => `2001:0db8:0000:0000:0000:0000:0000:${network.toString(16).padStart(4, '0')}/128`),
+  attributes: list(8, (attribute) => ({
+    name: `a${attribute}`.padEnd(64, 'a'),
+    type: 'Exact',
+    value: 'v'.repeat(256),
+  })),
+  tiers: list(16, (name) => `t${name}`.padEnd(63, 't')),
+  tenants: list(32, (tenant) => `t${tenant}`.padEnd(128, 't')),
+  consumers: list(32, (consumer) => `header:c${consumer}`.padEnd(263, 'c')),
+});
+
 const largestRule = (rule: number): object => ({
   name: nameOf(rule),
   mode: 'Enforce',
-  match: {
-    paths: Array.from({ length: 16 }, (_unused, path) => ({
-      type: 'Exact',
-      value: `/${rule}/${path}`.padEnd(256, 'p'),
-    })),
-    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE'],
-    headers: Array.from({ length: 8 }, (_unused, header) => ({
-      name: `x-${header}`.padEnd(64, 'h'),
-      type: 'Exact',
-      value: 'v'.repeat(256),
-    })),
-  },
+  match: largestMatch(rule),
+  enforcePercent: 100,
+  cost: { default: 1_000_000, header: 'h'.repeat(64), max: 1_000_000 },
+  headers: 'Hide',
   ...(rule === 0 ? {} : { after: conditionsOf(rule) }),
   countBy: axesOf(rule),
   algorithm: 'SlidingWindowLog',
@@ -129,6 +140,7 @@ const largest: readonly SpecCase[] = [
     tiers: Array.from({ length: 16 }, (_, index) =>
       tier(`t${index}`.padEnd(63, 't'), { default: index === 15, limits: manyLimits(8) }),
     ),
+    exemptions: list(16, (index) => ({ name: `e${index}`.padEnd(63, 'e'), match: largestMatch(RULES + index) })),
     rules: Array.from({ length: RULES }, (_, rule) => largestRule(rule)),
     penalty: {
       mode: 'Enforce',

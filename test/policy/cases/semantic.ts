@@ -1,5 +1,9 @@
+import type { ResourceKind } from '../../../policy/schema/kinds.ts';
+
 /** What a schema cannot say: the API server accepts these, `validate` refuses them. Namespace: payments. */
-export type SemanticCase = {
+export type SemanticCase = Row & { readonly kind: ResourceKind };
+
+type Row = {
   readonly name: string;
   readonly spec: unknown;
   readonly path: string;
@@ -31,7 +35,7 @@ const unreachable = [
   ['/%zz', 'it is not a valid path'],
   ['/%00', 'it is not a valid path'],
 ].flatMap(([value = '', says = '']) =>
-  ['Exact', 'Prefix'].map((type): SemanticCase => ({
+  ['Exact', 'Prefix'].map((type): Row => ({
     name: `${type} ${value}, which no normalised path is`,
     spec: {
       rules: [
@@ -63,7 +67,7 @@ const templates = [
   ['/users/../{id}', 'dot segments'],
   ['/users/./{id}', 'dot segments'],
   ['/%41/{id}', 'escapes are not allowed'],
-].map(([value = '', says = '']): SemanticCase => ({
+].map(([value = '', says = '']): Row => ({
   name: `the template ${value}`,
   spec: { rules: [rule({ match: { paths: [{ type: 'Template', value }] } })] },
   path: 'spec.rules[0].match.paths[0].value',
@@ -110,7 +114,7 @@ const tooMany = [
       {},
     ),
   },
-].map(({ name, spec }): SemanticCase => ({
+].map(({ name, spec }): Row => ({
   name,
   spec,
   path: 'spec.rules',
@@ -127,7 +131,7 @@ const routeless = [
   { name: 'a rule by route that matches by method', fields: { match: { methods: ['GET'] } } },
   { name: 'a rule by route with an empty match', fields: { match: {} } },
   { name: 'a rule by route whose paths are null', fields: { match: { paths: null } } },
-].map(({ name, fields }): SemanticCase => ({
+].map(({ name, fields }): Row => ({
   name,
   spec: three({ ...BY_ROUTE, match: PATHS }, { ...BY_ROUTE, ...fields }),
   path: 'spec.rules[1].countBy',
@@ -135,7 +139,7 @@ const routeless = [
   says: 'the rule never applies',
 }));
 
-const routelessPenalty: SemanticCase = {
+const routelessPenalty: Row = {
   name: 'a penalty by route',
   spec: {
     rules: [rule({ ...BY_ROUTE, match: PATHS })],
@@ -160,7 +164,7 @@ const unknown = [
   },
   { name: 'a name that only begins like that of a rule', waits: [['r']], at: 'rules[0].after[0]', gone: 'r' },
   { name: 'a name that begins with that of a rule', waits: [['r00']], at: 'rules[0].after[0]', gone: 'r00' },
-].map(({ name, waits, at, gone }): SemanticCase => ({
+].map(({ name, waits, at, gone }): Row => ({
   name,
   spec: waiting(...waits),
   path: `spec.${at}.rule`,
@@ -173,7 +177,7 @@ const cycles = [
   { name: 'two rules that wait for each other', waits: [['r1'], ['r0']], says: 'r0 -> r1 -> r0' },
   { name: 'three rules that wait for each other', waits: [['r1'], ['r2'], ['r0']], says: 'r0 -> r1 -> r2 -> r0' },
   { name: 'a cycle behind rules without', waits: [[], ['r0', 'r2'], ['r3'], ['r0', 'r2']], says: ': r2 -> r3 -> r2' },
-].map(({ name, waits, says }): SemanticCase => ({
+].map(({ name, waits, says }): Row => ({
   name,
   spec: waiting(...waits),
   path: 'spec.rules',
@@ -181,7 +185,55 @@ const cycles = [
   says,
 }));
 
-export const semanticCases: readonly SemanticCase[] = [
+const exempting = (match: object): unknown => ({
+  exemptions: [
+    { name: 'ok', match: {} },
+    { name: 'odd', match },
+  ],
+  rules: [rule()],
+});
+
+const exemptions: readonly Row[] = [
+  {
+    name: 'an exemption of a path that no normalised path is',
+    spec: exempting({ paths: [{ type: 'Exact', value: '/a/../b' }] }),
+    path: 'spec.exemptions[1].match.paths[0].value',
+    reason: 'PathNotNormal',
+    says: 'write "/b"',
+  },
+  {
+    name: 'an exemption by a template without a placeholder',
+    spec: exempting({ paths: [{ type: 'Template', value: '/a' }] }),
+    path: 'spec.exemptions[1].match.paths[0].value',
+    reason: 'BadTemplate',
+    says: 'has no placeholder',
+  },
+  {
+    name: 'an exemption of a network that is none',
+    spec: exempting({ sourceCIDRs: ['10.0.0.0/8', '10.0.0.0/33'] }),
+    path: 'spec.exemptions[1].match.sourceCIDRs[1]',
+    reason: 'InvalidNetwork',
+    says: '"10.0.0.0/33"',
+  },
+];
+
+const networks = [
+  '10.0.0.0/33',
+  '10.0.0/8',
+  '10.0.0.256/8',
+  '10.0.0.0/08',
+  '2001:db8::/129',
+  '2001:::/32',
+  '1.2/8',
+].map((network): Row => ({
+  name: `the network ${network}`,
+  spec: { rules: [rule({ match: { sourceCIDRs: ['203.0.113.0/24', network] } })] },
+  path: 'spec.rules[0].match.sourceCIDRs[1]',
+  reason: 'InvalidNetwork',
+  says: `"${network}" is not a network: write it like 203.0.113.0/24`,
+}));
+
+const ofPolicies: readonly Row[] = [
   ...unreachable,
   ...templates,
   ...tooMany,
@@ -189,4 +241,21 @@ export const semanticCases: readonly SemanticCase[] = [
   routelessPenalty,
   ...unknown,
   ...cycles,
+  ...exemptions,
+  ...networks,
+];
+
+const addresses = ['203.0.113.256', '203.0.113', '2001:db8:::1', '1:2:3', '2001:db8::1/129', '203.0.113.0/33'].map(
+  (clientIP): Row => ({
+    name: `an override for the client ${clientIP}`,
+    spec: { policyRef: { name: 'p' }, subject: { clientIP }, action: 'Block', expiresAt: '2026-12-01T00:00:00Z' },
+    path: 'spec.subject.clientIP',
+    reason: 'InvalidAddress',
+    says: `"${clientIP}" is not an address`,
+  }),
+);
+
+export const semanticCases: readonly SemanticCase[] = [
+  ...ofPolicies.map((row): SemanticCase => ({ ...row, kind: 'RateLimitPolicy' })),
+  ...addresses.map((row): SemanticCase => ({ ...row, kind: 'RateLimitOverride' })),
 ];

@@ -1,7 +1,16 @@
 // Resources, documents and requests of tests: each begins as the least that is valid, and tells only what a test is about.
-import { compileHealth, compilePolicy } from '../../policy/compile.ts';
-import type { Document, HealthDocument, PolicyDocument } from '../../policy/documents.ts';
+import { compileDomain, compileHealth, compileOverride, compilePolicy } from '../../policy/compile.ts';
+import type {
+  Document,
+  DomainDocument,
+  HealthDocument,
+  OverrideDocument,
+  PolicyDocument,
+} from '../../policy/documents.ts';
 import type { Metadata, RawResource, ValidHealth, ValidPolicy } from '../../policy/resource.ts';
+import type { Match } from '../../policy/schema/match.ts';
+import type { RateLimitDomainSpec } from '../../policy/schema/rate-limit-domain.ts';
+import type { RateLimitOverrideSpec } from '../../policy/schema/rate-limit-override.ts';
 import type { Penalty } from '../../policy/schema/penalty.ts';
 import type { Limit } from '../../policy/schema/limit.ts';
 import type { RateLimitPolicySpec, Rule } from '../../policy/schema/rate-limit-policy.ts';
@@ -18,6 +27,8 @@ export type PolicyBuilder = {
   withTier(name: string, tier?: Partial<Tier>): PolicyBuilder;
   withRule(rule?: Partial<Rule>): PolicyBuilder;
   withPenalty(penalty?: Partial<Penalty>): PolicyBuilder;
+  withExemption(name: string, match: Match): PolicyBuilder;
+  labelled(labels: Readonly<Record<string, string>>): PolicyBuilder;
   inShadow(): PolicyBuilder;
   /** As a source delivers it. */
   raw(): RawResource;
@@ -58,6 +69,9 @@ function policyBuilder(metadata: Metadata, spec: RateLimitPolicySpec): PolicyBui
       policyBuilder(metadata, { ...spec, tiers: [...(spec.tiers ?? []), { name, limits: [aLimit()], ...tier }] }),
     withRule: (rule = {}) => policyBuilder(metadata, { ...spec, rules: [...spec.rules, aRule(rule)] }),
     withPenalty: (penalty = {}) => policyBuilder(metadata, { ...spec, penalty: aPenalty(penalty) }),
+    withExemption: (name, match) =>
+      policyBuilder(metadata, { ...spec, exemptions: [...(spec.exemptions ?? []), { name, match }] }),
+    labelled: (labels) => policyBuilder({ ...metadata, labels }, spec),
     inShadow: () => policyBuilder(metadata, { ...spec, mode: 'Shadow' }),
     raw: build,
     build,
@@ -76,6 +90,26 @@ export function aHealth(spec: Partial<SystemHealthSpec> = {}): ValidHealth {
 
 export function aHealthDocument(spec: Partial<SystemHealthSpec> = {}): HealthDocument {
   return compileHealth(aHealth(spec));
+}
+
+/** Blocks the consumer key:acme in payments/limits, from 2026 to 2027; `action` and the rest take the place of that. */
+export function anOverrideDocument(spec: Partial<RateLimitOverrideSpec> = {}, name = 'override'): OverrideDocument {
+  return compileOverride({
+    kind: 'RateLimitOverride',
+    metadata: metadataOf('payments', name),
+    spec: {
+      policyRef: { name: 'limits' },
+      subject: { consumer: 'key:acme' },
+      action: 'Block',
+      startsAt: '2026-01-01T00:00:00Z',
+      expiresAt: '2027-01-01T00:00:00Z',
+      ...spec,
+    },
+  });
+}
+
+export function aDomainDocument(spec: RateLimitDomainSpec = {}, name = 'payments'): DomainDocument {
+  return compileDomain({ kind: 'RateLimitDomain', metadata: metadataOf('payments', name), spec });
 }
 
 export function metadataOf(namespace: string, name: string): Metadata {

@@ -1,12 +1,17 @@
+import type { ManifestEntry } from '../policy/documents.ts';
+import { IPV6_PREFIX_LENGTH, parseNetwork } from '../policy/ip.ts';
 import { mostLimitsPerRequest } from '../policy/limit-bound.ts';
 import {
   domainOf,
+  idOf,
   ownsDomain,
   type Problem,
+  type RawResource,
   type ValidConsumer,
   type ValidDomain,
   type ValidOverride,
   type ValidPolicy,
+  type ValidResource,
 } from '../policy/resource.ts';
 import { fitsLog, type Limit, LOG_MESSAGE } from '../policy/schema/limit.ts';
 import { MAX_LIMITS_PER_REQUEST, type Rule } from '../policy/schema/rate-limit-policy.ts';
@@ -23,6 +28,9 @@ export function isExpelled(problems: readonly Problem[]): boolean {
 /** What the objects so far have taken, and why another one cannot be in force beside them. */
 export class Conflicts {
   readonly #cache: CompileCache;
+  readonly #inForce: ReadonlyMap<string, ManifestEntry>;
+  /** Domains that are in force with settings that this process does not know. */
+  readonly #doubted = new Set<string>();
   readonly #announced = new Map<string, ValidPolicy[]>();
   readonly #domains = new Map<string, ValidDomain>();
   readonly #policies = new Map<string, ValidPolicy>();
@@ -32,8 +40,15 @@ export class Conflicts {
   readonly #fields = new Map<string, string>();
   readonly #keyHashes = new Map<string, string>();
 
-  constructor(cache: CompileCache) {
+  constructor(cache: CompileCache, inForce: ReadonlyMap<string, ManifestEntry>) {
     this.#cache = cache;
+    this.#inForce = inForce;
+  }
+
+  /** An object that is refused and of which nothing good is known, as after a restart. What it said may be in force. */
+  doubt({ kind, metadata }: RawResource): void {
+    const entry = this.#inForce.get(idOf({ kind, metadata }));
+    if (kind === 'RateLimitDomain' && entry?.uid === metadata.uid) this.#doubted.add(metadata.name);
   }
 
   /** All objects as they are now, before any is judged: a domain is not partitioned against policies that are there. */
@@ -110,10 +125,20 @@ export class Conflicts {
   #notGranted(policy: ValidPolicy): Problem[] {
     const { namespace } = policy.metadata;
     const domain = domainOf(policy);
-    const grants = this.#domains.get(domain)?.spec.grants ?? [];
-    if (ownsDomain(namespace, domain) || grants.some((grant) => grant.namespace === namespace)) return [];
+    if (isAdmitted(policy, this.#domains.get(domain))) return [];
+    if (this.#doubted.has(domain)) {
+      // What is in force was granted, and nobody has taken that back.
+      if (this.#isInForce(policy)) return [];
+      const message = `whether "${domain}" is granted to namespace "${namespace}" is not known while its RateLimitDomain is not valid`;
+      return [{ path: 'spec.domain', reason: 'DomainUnknown', message }];
+    }
     const message = `"${domain}" is not a domain of namespace "${namespace}": it must be "${namespace}", begin with "${namespace}.", or be granted by its RateLimitDomain`;
     return [{ path: 'spec.domain', reason: DOMAIN_NOT_GRANTED, message }];
+  }
+
+  #isInForce({ kind, metadata }: ValidResource): boolean {
+    const entry = this.#inForce.get(idOf({ kind, metadata }));
+    return entry?.uid === metadata.uid && entry.generation === metadata.generation;
   }
 
   #acrossPartitions(policy: ValidPolicy): Problem[] {
@@ -121,11 +146,13 @@ export class Conflicts {
     return axis === undefined ? [] : crossPartitionProblems(policy, axis);
   }
 
-  #notPartitionable({ metadata, spec }: ValidDomain): Problem[] {
+  #notPartitionable(domain: ValidDomain): Problem[] {
+    const { metadata, spec } = domain;
     const axis = spec.partitionBy;
-    if (axis === undefined) return [];
+    // Where the domain is partitioned already it is the policy that does not fit.
+    if (axis === undefined || this.#isInForce(domain)) return [];
     const inTheWay = (this.#announced.get(metadata.name) ?? [])
-      .filter((policy) => crossPartitionProblems(policy, axis).length > 0)
+      .filter((policy) => isAdmitted(policy, domain) && crossPartitionProblems(policy, axis).length > 0)
       .map((policy) => `${policy.metadata.namespace}/${policy.metadata.name}`);
     if (inTheWay.length === 0) return [];
     const message = `"${axis}" is not allowed: not all rules of these policies count by it: ${inTheWay.slice(0, 5).join(', ')}${inTheWay.length > 5 ? ', ...' : ''}`;
@@ -160,10 +187,20 @@ export class Conflicts {
       if (!policy.spec.rules.some((rule) => rule.name === name))
         problems.push(unknownRule(`spec.rules[${index}]`, name));
     }
+    problems.push(...this.#notOneClient(spec.subject.clientIP, domainOf(policy)));
     const { limits } = spec;
     if (limits === undefined || problems.length > 0) return problems;
     const meant = policy.spec.rules.filter((rule) => spec.rules === undefined || spec.rules.includes(rule.name));
     return meant.flatMap((rule) => limitProblems('spec.limits', limits, policy, rule)).slice(0, 1);
+  }
+
+  /** Of a wider network only one client would be meant, of a narrower one others too. */
+  #notOneClient(text: string | undefined, domain: string): Problem[] {
+    const network = text === undefined ? undefined : parseNetwork(text);
+    const length = this.#domains.get(domain)?.spec.identity?.ipv6PrefixLength ?? IPV6_PREFIX_LENGTH;
+    if (network === undefined || network.bits === 128 || network.bits === length) return [];
+    const message = `"${text}" is not one client of domain "${domain}", which counts networks of ${length} bits: write an address or such a network`;
+    return [{ path: 'spec.subject.clientIP', reason: 'NotOneClient', message }];
   }
 
   #badAgreements({ metadata, spec }: ValidConsumer): Problem[] {
@@ -199,6 +236,13 @@ export class Conflicts {
           ],
     );
   }
+}
+
+/** Whether a policy may be of a domain with these settings, if it has any. */
+function isAdmitted(policy: ValidPolicy, domain: ValidDomain | undefined): boolean {
+  const { namespace } = policy.metadata;
+  const grants = domain?.spec.grants ?? [];
+  return ownsDomain(namespace, domainOf(policy)) || grants.some((grant) => grant.namespace === namespace);
 }
 
 function add<T>(lists: Map<string, T[]>, key: string, item: T): void {

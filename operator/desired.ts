@@ -100,7 +100,7 @@ export function computeDesired(
 ): Desired {
   const problems = new Map<string, readonly Problem[]>();
   const ordered = resources.toSorted((one, other) => byStanding(one, other, inForce));
-  const conflicts = new Conflicts(cache);
+  const conflicts = new Conflicts(cache, inForce);
   conflicts.announce(ordered.flatMap((raw) => currentOf(raw, cache) ?? []));
   const accepted: Entered[] = [];
   for (const kinds of STAGES) {
@@ -136,7 +136,8 @@ function admit(
   const refuse = (raw: RawResource, found: readonly Problem[]): void => {
     problems.set(idOf(raw), found);
     const kept = isExpelled(found) ? undefined : cache.lastGood(raw);
-    if (kept !== undefined) conflicts.occupy(kept);
+    if (kept === undefined) conflicts.doubt(raw);
+    else conflicts.occupy(kept);
   };
   const valid: Entered[] = [];
   for (const raw of resources) {

@@ -1,6 +1,5 @@
 import type { z } from 'zod';
-import { IPV6_PREFIX_LENGTH } from './ip.ts';
-import { overriddenClient } from './override.ts';
+import { isMappedIPv4, parseIP, parseNetwork } from './ip.ts';
 import { policyProblems } from './policy-problems.ts';
 import { problemsOf } from './problems.ts';
 import {
@@ -93,9 +92,16 @@ function domainProblems({ metadata }: ValidDomain): Problem[] {
 
 function overrideProblems({ spec }: ValidOverride): Problem[] {
   const { clientIP } = spec.subject;
-  if (clientIP === undefined || overriddenClient(clientIP, IPV6_PREFIX_LENGTH) !== undefined) return [];
+  if (clientIP === undefined || isOneAddress(clientIP)) return [];
   const message = `"${clientIP}" is not an address: write an IPv4 or IPv6 address`;
   return [{ path: 'spec.subject.clientIP', reason: 'InvalidAddress', message }];
+}
+
+/** An address, or a network of IPv6: the clients of a domain may be such. Of IPv4 they are single addresses. */
+function isOneAddress(text: string): boolean {
+  const network = parseNetwork(text);
+  if (network === undefined) return parseIP(text) !== undefined;
+  return network.bits === 128 || !isMappedIPv4(network.address);
 }
 
 function refuse(spec: unknown, error: z.ZodError): Validation {

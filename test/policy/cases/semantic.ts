@@ -245,15 +245,22 @@ const ofPolicies: readonly Row[] = [
   ...networks,
 ];
 
-const addresses = ['203.0.113.256', '203.0.113', '2001:db8:::1', '1:2:3', '2001:db8::1/129', '203.0.113.0/33'].map(
-  (clientIP): Row => ({
-    name: `an override for the client ${clientIP}`,
-    spec: { policyRef: { name: 'p' }, subject: { clientIP }, action: 'Block', expiresAt: '2026-12-01T00:00:00Z' },
-    path: 'spec.subject.clientIP',
-    reason: 'InvalidAddress',
-    says: `"${clientIP}" is not an address`,
-  }),
-);
+const addresses = [
+  '203.0.113.256',
+  '203.0.113',
+  '2001:db8:::1',
+  '1:2:3',
+  '2001:db8::1/129',
+  '203.0.113.0/33',
+  '203.0.113.0/24',
+  '::ffff:203.0.113.0/120',
+].map((clientIP): Row => ({
+  name: `an override for the client ${clientIP}`,
+  spec: { policyRef: { name: 'p' }, subject: { clientIP }, action: 'Block', expiresAt: '2026-12-01T00:00:00Z' },
+  path: 'spec.subject.clientIP',
+  reason: 'InvalidAddress',
+  says: `"${clientIP}" is not an address`,
+}));
 
 export const semanticCases: readonly SemanticCase[] = [
   ...ofPolicies.map((row): SemanticCase => ({ ...row, kind: 'RateLimitPolicy' })),

@@ -12,8 +12,8 @@ const metadata = z.object({
 
 const object = z.object({
   metadata,
-  spec: z.unknown(),
-  status: z.unknown(),
+  spec: z.unknown().optional(),
+  status: z.unknown().optional(),
   /** Of an EndpointSlice. */
   endpoints: z.unknown().optional(),
   /** Of a Secret. */

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { ManifestEntry } from '../policy/documents.ts';
+import type { Document, ManifestEntry } from '../policy/documents.ts';
 import { readDocument } from '../policy/documents.ts';
 import { covers, isActive } from '../policy/health.ts';
 import { domainOf, idOf, type Problem, type RawResource } from '../policy/resource.ts';
@@ -8,7 +8,7 @@ import type { Desired } from './desired.ts';
 import type { WrittenConsumer } from './key-set.ts';
 import type { Published, Publisher } from './publisher.ts';
 import type { ReadyPod } from './ready-pods.ts';
-import { type Conditions, conditionsFor, type LaggingPod, MAX_PROBLEMS } from './status.ts';
+import { type Conditions, conditionsFor, type LaggingPod, MAX_PROBLEMS, type OffTime } from './status.ts';
 
 /** Everything that statuses are made from, at one moment. */
 export type World = {
@@ -49,6 +49,7 @@ export function statusOf(raw: RawResource, world: World): unknown {
       isOverdue: world.isOverdue,
       isStoreReachable: world.pods !== undefined,
       isShadow: isShadow(raw),
+      offTime: offTimeOf(raw, world),
       isActiveKnown: world.published !== undefined,
     },
     previous,
@@ -132,7 +133,8 @@ function lastSaid({ status }: RawResource): object {
 }
 
 function healthDetails(raw: RawResource, world: World): object {
-  const document = documentOf(raw, world);
+  const found = documentOf(raw, world);
+  const document = found?.kind === 'SystemHealth' ? found : undefined;
   const isDegraded = document !== undefined && isActive(document, world.nowMicros);
   const effectiveMode = isDegraded ? 'DEGRADED' : 'NORMAL';
   const before = isRecord(raw.status) ? raw.status : {};
@@ -148,17 +150,32 @@ function healthDetails(raw: RawResource, world: World): object {
   return { effectiveMode, since, affectedPolicies: affected.length };
 }
 
-/** When the status of a health object changes by itself, by the time of Redis. */
+/** When the status of an object changes by itself, by the time of Redis. */
 export function expiryOf(raw: RawResource, world: World): number | undefined {
-  const document = raw.kind === 'SystemHealth' ? documentOf(raw, world) : undefined;
-  return document !== undefined && isActive(document, world.nowMicros) ? document.expiresAtMicros : undefined;
+  if (raw.kind !== 'SystemHealth' && raw.kind !== 'RateLimitOverride') return undefined;
+  const document = documentOf(raw, world);
+  switch (document?.kind) {
+    case 'SystemHealth':
+      return isActive(document, world.nowMicros) ? document.expiresAtMicros : undefined;
+    case 'RateLimitOverride':
+      return [document.startsAtMicros, document.expiresAtMicros].find((micros) => micros > world.nowMicros);
+    default:
+      return undefined;
+  }
 }
 
-function documentOf(raw: RawResource, world: World) {
+function offTimeOf(raw: RawResource, world: World): OffTime | undefined {
+  const document = raw.kind === 'RateLimitOverride' ? documentOf(raw, world) : undefined;
+  if (document?.kind !== 'RateLimitOverride') return undefined;
+  if (world.nowMicros < document.startsAtMicros) return 'Pending';
+  return world.nowMicros < document.expiresAtMicros ? undefined : 'Expired';
+}
+
+/** What is in force of an object, as far as this process has seen it. */
+function documentOf(raw: RawResource, world: World): Document | undefined {
   const entry = entryOf(raw, world);
   const stored = entry === undefined ? undefined : world.published?.documents.get(entry.document);
-  const document = stored === undefined ? undefined : readDocument(stored.text);
-  return document?.kind === 'SystemHealth' ? document : undefined;
+  return stored === undefined ? undefined : readDocument(stored.text);
 }
 
 /** The schema of the status bounds its texts. */

@@ -15,9 +15,14 @@ export type StatusFacts = {
   readonly isStoreReachable: boolean;
   /** The object asks to be judged and reported only. */
   readonly isShadow: boolean;
+  /** By its own times the object is not in force now, as its author wants it. */
+  readonly offTime?: OffTime | undefined;
   /** Whether it is known at all what is in force: not before Redis was read once. */
   readonly isActiveKnown: boolean;
 };
+
+/** Before it starts, or after it has expired. */
+export type OffTime = 'Pending' | 'Expired';
 
 export type LaggingPod = {
   readonly pod: string;
@@ -32,6 +37,7 @@ export type StatusReason =
   | 'Invalid'
   | 'Enforced'
   | 'Shadow'
+  | OffTime
   | 'Propagating'
   | 'PodsLagging'
   | 'NoPods'
@@ -43,6 +49,9 @@ export type StatusReason =
 export type Conditions = { readonly conditions: readonly Condition[]; readonly pods: PodCounts };
 
 type Verdict = { readonly status: Condition['status']; readonly reason: StatusReason; readonly message: string };
+
+/** Not enforced, as the author of the object wants it. */
+const INTENDED: ReadonlySet<string> = new Set(['Shadow', 'Pending', 'Expired']);
 
 const SHOWN_PROBLEMS = 3;
 const SHOWN_PODS = 5;
@@ -77,7 +86,7 @@ function withoutPassing(facts: StatusFacts, before: Condition | undefined): Stat
   const wasEverywhere =
     before !== undefined &&
     before.observedGeneration === facts.generation &&
-    (before.reason === 'Enforced' || before.reason === 'Shadow');
+    (before.reason === 'Enforced' || INTENDED.has(before.reason));
   if (!wasEverywhere) return facts;
   return { ...facts, laggingPods: facts.laggingPods.filter(({ isPassing }) => !isPassing) };
 }
@@ -116,10 +125,12 @@ function judgeEnforced(facts: StatusFacts): Verdict {
   if (facts.activeGeneration !== facts.generation) {
     return { status: 'False', reason: 'NotPublished', message: `generation ${facts.generation} is not published yet` };
   }
+  // Every pod honours the time by itself, whatever else it has loaded.
+  if (facts.offTime === 'Expired') return { status: 'False', reason: 'Expired', message: 'expiresAt has passed' };
   return judgePods(facts);
 }
 
-function judgePods({ readyPods, laggingPods, isOverdue, isShadow }: StatusFacts): Verdict {
+function judgePods({ readyPods, laggingPods, isOverdue, isShadow, offTime }: StatusFacts): Verdict {
   if (readyPods === 0) return { status: 'False', reason: 'NoPods', message: 'no limiter pod is ready' };
   if (laggingPods.length === 0 && isShadow) {
     return {
@@ -127,6 +138,9 @@ function judgePods({ readyPods, laggingPods, isOverdue, isShadow }: StatusFacts)
       reason: 'Shadow',
       message: 'every ready limiter pod judges by it, and changes no answer',
     };
+  }
+  if (laggingPods.length === 0 && offTime === 'Pending') {
+    return { status: 'False', reason: 'Pending', message: 'every ready limiter pod waits for startsAt' };
   }
   if (laggingPods.length === 0) {
     return { status: 'True', reason: 'Enforced', message: 'every ready limiter pod acknowledged it' };
@@ -142,8 +156,7 @@ function judgePods({ readyPods, laggingPods, isOverdue, isShadow }: StatusFacts)
 
 function judgeReady(accepted: Verdict, enforced: Verdict): Verdict {
   if (accepted.status === 'False') return accepted;
-  // A policy in shadow is as its author wants it.
-  return enforced.reason === 'Shadow' ? { ...enforced, status: 'True' } : enforced;
+  return INTENDED.has(enforced.reason) ? { ...enforced, status: 'True' } : enforced;
 }
 
 function toCondition(

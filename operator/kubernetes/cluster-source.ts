@@ -114,7 +114,10 @@ export class ClusterSource implements ResourceSource {
     const before = this.#of(kind).get(key);
     const now = this.#store(kind, object);
     const isSameSpec =
-      before?.metadata.uid === now.metadata.uid && before.metadata.generation === now.metadata.generation;
+      before?.metadata.uid === now.metadata.uid &&
+      before.metadata.generation === now.metadata.generation &&
+      // Labels are no part of the generation, and select policies.
+      isDeepStrictEqual(before.metadata.labels, now.metadata.labels);
     if (!isSameSpec) this.#notify('spec');
     else if (!isDeepStrictEqual(before.status, now.status)) this.#notify('status');
   }

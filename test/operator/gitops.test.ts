@@ -57,6 +57,8 @@ describe('tools that wait for an object', () => {
   it.each<[string, Partial<StatusFacts>, string, string]>([
     ['is fine', {}, 'Current', 'Healthy'],
     ['is in shadow, loaded everywhere', { isShadow: true }, 'Current', 'Healthy'],
+    ['is an override that has not started yet', { offTime: 'Pending' }, 'Current', 'Healthy'],
+    ['is an override that has expired', { offTime: 'Expired' }, 'Current', 'Healthy'],
     ['is being loaded', { laggingPods }, 'InProgress', 'Progressing'],
     ['is lacking on a pod', { laggingPods, isOverdue: true }, 'InProgress', 'Progressing'],
     ['has no pod', { readyPods: 0 }, 'InProgress', 'Progressing'],

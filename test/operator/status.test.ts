@@ -43,6 +43,26 @@ describe('the conditions of an object', () => {
       ],
     ],
     [
+      'it has not started yet, and is loaded everywhere',
+      { offTime: 'Pending' },
+      ['Accepted=True(Accepted)', 'Enforced=False(Pending)', 'Ready=True(Pending)'],
+    ],
+    [
+      'it has not started yet, and pods are still loading',
+      { offTime: 'Pending', laggingPods: laggards },
+      [
+        'Accepted=True(Accepted)',
+        'Enforced=False(Propagating)',
+        'Ready=False(Propagating)',
+        'Reconciling=True(Propagating)',
+      ],
+    ],
+    [
+      'it has expired, whatever the pods have loaded',
+      { offTime: 'Expired', laggingPods: laggards },
+      ['Accepted=True(Accepted)', 'Enforced=False(Expired)', 'Ready=True(Expired)'],
+    ],
+    [
       'pods are still loading',
       { laggingPods: laggards },
       [

@@ -6,6 +6,7 @@ import { loadKubeConfig } from '../operator/kubernetes/connection.ts';
 import { DefinitionCheck } from '../operator/kubernetes/definition-check.ts';
 import { ServiceEndpoints } from '../operator/kubernetes/endpoints.ts';
 import { EventRecorder } from '../operator/kubernetes/event-recorder.ts';
+import { LabelledSecrets } from '../operator/kubernetes/key-secrets.ts';
 import { LeaderElection, timesFor } from '../operator/kubernetes/leader-election.ts';
 import { PepperSecret } from '../operator/kubernetes/pepper-secret.ts';
 import { OperatorMetrics } from '../operator/metrics/metrics.ts';
@@ -86,6 +87,9 @@ function createOperator(settings: OperatorSettings, { client, log, metrics, even
       times: timesFor(lease.seconds),
       observer: metrics.election,
     }),
+    ...(settings.keyNamespaces.length === 0
+      ? {}
+      : { keySecrets: new LabelledSecrets(client, settings.keyNamespaces, following) }),
     ...(limiterService === undefined ? {} : { endpoints: new ServiceEndpoints(client, limiterService, following) }),
   });
 }

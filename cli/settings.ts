@@ -94,6 +94,17 @@ const operatorOnly = {
     'Secret in the namespace of this pod that holds the pepper, made with a random one if it is not there',
     dnsName,
   ),
+  keyNamespaces: setting(
+    'key-namespaces',
+    'namespaces, with commas, whose Secrets labelled sluice.dev/api-key may hold API keys (default: none)',
+    z
+      .string()
+      .max(16_384)
+      .regex(
+        /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(,[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/,
+        'must be namespaces with commas',
+      ),
+  ),
   limiterService: setting(
     'limiter-service',
     '[namespace/]name of the Service of the limiters: its ready pods must acknowledge (default: the pods heard of lately)',
@@ -205,6 +216,7 @@ export type OperatorSettings = Omit<SharedSettings, 'pepper'> & {
   readonly opsPort: number;
   readonly pod: string;
   readonly lease: { readonly namespace: string; readonly name: string; readonly seconds: number };
+  readonly keyNamespaces: readonly string[];
   readonly limiterService: { readonly namespace: string; readonly name: string } | undefined;
   readonly apiRequestsPerSecond: number;
 };
@@ -244,6 +256,7 @@ export function operatorSettings(raw: Raw): OperatorSettings {
       name: String(values['leaseName'] ?? `sluice-operator-${settings.installation}`),
       seconds: Number(values['leaseSeconds']),
     },
+    keyNamespaces: values['keyNamespaces'] === undefined ? [] : String(values['keyNamespaces']).split(','),
     limiterService: service === undefined ? undefined : inNamespace(String(service), namespace),
     apiRequestsPerSecond: Number(values['apiRequestsPerSecond']),
   };

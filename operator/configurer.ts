@@ -1,12 +1,14 @@
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { RawResource } from '../policy/resource.ts';
+import type { ManifestEntry } from '../policy/documents.ts';
 import type { PodReport } from '../store/acknowledgements.ts';
 import type { Names } from '../store/names.ts';
 import { CompileCache, computeDesired, type Desired } from './desired.ts';
 import { KeySet, type WrittenConsumer } from './key-set.ts';
 import type { Leadership } from './leadership.ts';
 import { Publisher } from './publisher.ts';
+import { type KeySecrets, resolveKeys } from './secret-keys.ts';
 
 /** The current one first, then those by which keys are still looked for. */
 export type Peppers = { read(): Promise<readonly string[]> };
@@ -18,6 +20,8 @@ export type ConfigurerOptions = {
   /** The secret with which API keys are hashed, or where those that are in use can be read from. */
   readonly pepper: string | Peppers;
   readonly leadership: Leadership;
+  /** Where API keys may be besides in Consumers. */
+  readonly keySecrets?: KeySecrets | undefined;
   readonly log: Logger;
   readonly observer?: ConfigurerObserver;
 };
@@ -71,14 +75,14 @@ export class Configurer {
   async pass(resources: readonly RawResource[]): Promise<void> {
     try {
       const inForce = await this.publisher.readInForce();
-      const desired = computeDesired(resources, inForce, this.#compiled);
+      const desired = this.#compute(resources, inForce);
       this.#desired = desired;
       await this.#publish(desired);
       await this.#writeKeys(resources, desired);
       this.#isConfigured = true;
     } catch (error) {
       // What is wrong with an edit is said even while it could not be published anyway.
-      this.#desired = computeDesired(resources, this.publisher.published?.entries ?? new Map(), this.#compiled);
+      this.#desired = this.#compute(resources, this.publisher.published?.entries ?? new Map());
       throw error;
     }
   }
@@ -105,6 +109,14 @@ export class Configurer {
     }
     // A pepper that was rotated changes the names of all keys.
     this.#hasPeppers = false;
+  }
+
+  #compute(resources: readonly RawResource[], inForce: ReadonlyMap<string, ManifestEntry>): Desired {
+    const desired = computeDesired(resources, inForce, this.#compiled);
+    const { consumers, problems } = resolveKeys(desired.consumers, this.#options.keySecrets);
+    return problems.size === 0
+      ? { ...desired, consumers }
+      : { ...desired, consumers, problems: new Map([...desired.problems, ...problems]) };
   }
 
   async #publish(desired: Desired): Promise<void> {

@@ -23,7 +23,13 @@ export type KeySetOptions = {
 };
 
 /** Where the keys of a consumer are in force: which generation of which object, since which state of the set. */
-export type WrittenConsumer = { readonly uid: string; readonly generation: number; readonly sequence: number };
+export type WrittenConsumer = {
+  readonly uid: string;
+  readonly generation: number;
+  readonly sequence: number;
+  /** Which keys, as one text: those in Secrets change without a new generation. */
+  readonly keys: string;
+};
 
 const HASH_PREFIX = 'sha256:';
 
@@ -181,6 +187,9 @@ export class KeySet {
     for (const [uid, records] of this.#inherited) {
       for (const { generation } of records.values()) generations.set(uid, generation);
     }
+    const keysByUid = new Map(
+      effective.map(({ metadata, spec }) => [metadata.uid, (spec.apiKeyHashes ?? []).join(' ')]),
+    );
     const known = new Map(this.#consumers);
     this.#consumers.clear();
     for (const raw of existing) {
@@ -188,8 +197,9 @@ export class KeySet {
       const generation = generations.get(uid);
       if (generation === undefined) continue;
       const before = known.get(idOf(raw));
-      const isSame = before?.uid === uid && before.generation === generation;
-      this.#consumers.set(idOf(raw), isSame ? before : { uid, generation, sequence: this.#sequence });
+      const keys = keysByUid.get(uid) ?? '';
+      const isSame = before?.uid === uid && before.generation === generation && before.keys === keys;
+      this.#consumers.set(idOf(raw), isSame ? before : { uid, generation, keys, sequence: this.#sequence });
     }
   }
 }

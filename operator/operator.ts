@@ -18,6 +18,7 @@ import { Propagation } from './propagation.ts';
 import { ReadyPods } from './ready-pods.ts';
 import type { World } from './report.ts';
 import { type Snapshot, toSnapshot } from './snapshot.ts';
+import type { KeySecrets } from './secret-keys.ts';
 import type { ResourceSource } from './source.ts';
 import { StatusKeeper } from './status-keeper.ts';
 import type { Transition } from './transitions.ts';
@@ -45,6 +46,8 @@ export type OperatorOptions = {
   readonly leadership?: Leadership;
   /** Default: the pods heard of lately are the ready ones. */
   readonly endpoints?: PodEndpoints;
+  /** Default: API keys are in Consumers only. */
+  readonly keySecrets?: KeySecrets;
   readonly metrics?: OperatorMetrics;
   /** Told of every change of state that was recorded. */
   readonly onTransitions?: (resource: RawResource, transitions: readonly Transition[]) => void;
@@ -107,6 +110,7 @@ export class Operator {
       owner: options.owner,
       pepper: options.pepper,
       leadership: this.#leadership,
+      keySecrets: options.keySecrets,
       log: options.log,
       ...(options.metrics === undefined ? {} : { observer: options.metrics }),
     });
@@ -127,21 +131,25 @@ export class Operator {
 
   /** Whether everything that is followed has been read once: what a standby needs to take over at once. */
   hasSynced(): boolean {
-    return this.#options.source.hasSynced() && (this.#options.endpoints?.hasSynced ?? true);
+    const { source, endpoints, keySecrets } = this.#options;
+    return source.hasSynced() && (endpoints?.hasSynced ?? true) && (keySecrets?.hasSynced ?? true);
   }
 
   start(): void {
-    const { source, endpoints } = this.#options;
+    const { source, endpoints, keySecrets } = this.#options;
+    const onSpec = (): void => {
+      this.#changedAtMillis ??= performance.now();
+      this.#queue.add(CONFIGURATION, DEBOUNCE_MILLIS);
+    };
     source.start((change) => {
-      if (change === 'spec') {
-        this.#changedAtMillis ??= performance.now();
-        this.#queue.add(CONFIGURATION, DEBOUNCE_MILLIS);
-      } else {
+      if (change === 'spec') onSpec();
+      else {
         this.#statuses.invalidate();
         this.#queue.add(STATUS, DEBOUNCE_MILLIS);
       }
     });
     endpoints?.start(() => this.#queue.add(STATUS));
+    keySecrets?.start(onSpec);
     this.#leadership.start({
       onElected: () => this.#queue.add(CONFIGURATION),
       onLost: (error) => this.#fail(error),
@@ -164,6 +172,7 @@ export class Operator {
     await Promise.all([
       this.#options.source.stop(),
       this.#options.endpoints?.stop(),
+      this.#options.keySecrets?.stop(),
       Promise.race([this.#queue.stop(), new Promise((resolve) => setTimeout(resolve, DRAIN_MILLIS).unref())]),
     ]);
     // The work that was finished last may have set its timer.

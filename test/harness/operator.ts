@@ -4,6 +4,7 @@ import { ClusterSource } from '../../operator/kubernetes/cluster-source.ts';
 import { loadKubeConfig } from '../../operator/kubernetes/connection.ts';
 import { ServiceEndpoints } from '../../operator/kubernetes/endpoints.ts';
 import { EventRecorder } from '../../operator/kubernetes/event-recorder.ts';
+import { LabelledSecrets } from '../../operator/kubernetes/key-secrets.ts';
 import { Operator, type OperatorOptions } from '../../operator/operator.ts';
 import { acknowledge, withdraw } from '../../store/acknowledgements.ts';
 import { readHead } from '../../store/configuration.ts';
@@ -38,6 +39,7 @@ export function startTestOperator(
     log,
     source: new ClusterSource({ client, log }),
     endpoints: new ServiceEndpoints(client, SERVICE, { log }),
+    keySecrets: new LabelledSecrets(client, ['default'], { log }),
     onFatal: (error) => {
       output += error.message;
     },

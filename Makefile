@@ -28,7 +28,7 @@ types: $(INSTALLED) ## Check the types
 format: $(INSTALLED) ## Format every file
 	@npm run --silent format
 
-generate: $(INSTALLED) ## Write the generated files anew (crds/)
+generate: $(INSTALLED) ## Write the generated files anew (crds/, charts/)
 	@npm run --silent generate
 
 build: $(INSTALLED) ## Compile to dist/

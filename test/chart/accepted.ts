@@ -1,0 +1,534 @@
+// Values that the chart accepts, and what has to come of each. Merged over MINIMAL.
+import { expect } from 'vitest';
+import { at, envOf, find, MINIMAL, type Rendered, type Values } from './helm.ts';
+
+export type Accepted = {
+  readonly name: string;
+  readonly values: Values;
+  readonly args?: readonly string[];
+  readonly expect: (objects: readonly Rendered[]) => void;
+};
+
+const limiterOf = (objects: readonly Rendered[]) => find(objects, 'Deployment', '-limiter');
+const operatorOf = (objects: readonly Rendered[]) => find(objects, 'Deployment', '-operator');
+const podOf = (objects: readonly Rendered[], component: string) =>
+  at(find(objects, 'Deployment', `-${component}`), 'spec.template.spec');
+const kindsOf = (objects: readonly Rendered[]) => objects.map(({ kind }) => kind);
+const withCoreos = ['--api-versions', 'monitoring.coreos.com/v1/PodMonitor,monitoring.coreos.com/v1/PrometheusRule'];
+
+const naming: Accepted[] = [
+  {
+    name: 'nothing but what is required',
+    values: {},
+    expect: (objects) => {
+      const kinds = kindsOf(objects).filter((kind) => kind !== 'CustomResourceDefinition');
+      expect(
+        Object.fromEntries(
+          Map.groupBy(kinds, String)
+            .entries()
+            .map(([kind, all]) => [kind, all.length]),
+        ),
+      ).toEqual({
+        ClusterRole: 1,
+        ClusterRoleBinding: 1,
+        Deployment: 2,
+        HorizontalPodAutoscaler: 1,
+        NetworkPolicy: 2,
+        Pod: 1,
+        PodDisruptionBudget: 2,
+        Service: 1,
+        ServiceAccount: 2,
+      });
+      expect(envOf(limiterOf(objects))).toMatchObject({ SLUICE_OWNER: 'sluice-system/sluice' });
+    },
+  },
+  {
+    name: 'a name of its own',
+    values: { nameOverride: 'limits' },
+    expect: (objects) => expect(limiterOf(objects).metadata.name).toBe('sluice-limits-limiter'),
+  },
+  {
+    name: 'a whole prefix of its own',
+    values: { fullnameOverride: 'edge' },
+    expect: (objects) => expect(limiterOf(objects).metadata.name).toBe('edge-limiter'),
+  },
+  {
+    name: 'a prefix that is too long for a label',
+    values: { fullnameOverride: `${'x'.repeat(49)}-yyy` },
+    expect: (objects) => expect(limiterOf(objects).metadata.name).toBe(`${'x'.repeat(49)}-limiter`),
+  },
+  {
+    name: 'an installation and an owner',
+    values: { installation: 'edge', owner: 'cluster-7' },
+    expect: (objects) =>
+      expect(envOf(operatorOf(objects))).toMatchObject({ SLUICE_INSTALLATION: 'edge', SLUICE_OWNER: 'cluster-7' }),
+  },
+  {
+    name: 'labels for everything',
+    values: { commonLabels: { team: 'edge' }, crds: { enabled: false } },
+    expect: (objects) => objects.forEach(({ metadata }) => expect(metadata.labels['team']).toBe('edge')),
+  },
+  {
+    name: 'values of a parent chart',
+    values: { global: { imageRegistry: 'x' } },
+    expect: (objects) => expect(kindsOf(objects)).toContain('Deployment'),
+  },
+];
+
+const image: Accepted[] = [
+  {
+    name: 'an image tag',
+    values: { image: { repository: 'r.example/sluice', tag: 'v9' } },
+    expect: (objects) => expect(at(podOf(objects, 'limiter'), 'containers.0.image')).toBe('r.example/sluice:v9'),
+  },
+  {
+    name: 'an image digest, which wins',
+    values: { image: { repository: 'r.example/sluice', tag: 'v9', digest: `sha256:${'a'.repeat(64)}` } },
+    expect: (objects) =>
+      expect(at(podOf(objects, 'operator'), 'containers.0.image')).toBe(`r.example/sluice@sha256:${'a'.repeat(64)}`),
+  },
+  {
+    name: 'pull secrets and policy',
+    values: { imagePullSecrets: [{ name: 'pull' }], image: { pullPolicy: 'Always' } },
+    expect: (objects) => {
+      expect(podOf(objects, 'limiter')).toMatchObject({ imagePullSecrets: [{ name: 'pull' }] });
+      expect(at(podOf(objects, 'operator'), 'containers.0.imagePullPolicy')).toBe('Always');
+    },
+  },
+];
+
+const redis: Accepted[] = [
+  {
+    name: 'a Redis with TLS and a certificate authority',
+    values: { redis: { url: 'rediss://redis.example:6380', caSecret: { name: 'redis-ca' } } },
+    expect: (objects) => {
+      expect(envOf(limiterOf(objects))).toMatchObject({
+        SLUICE_REDIS_URL: 'rediss://redis.example:6380',
+        NODE_EXTRA_CA_CERTS: '/etc/sluice/redis-ca/ca.crt',
+      });
+      expect(at(podOf(objects, 'operator'), 'volumes')).toContainEqual(
+        expect.objectContaining({ name: 'redis-ca', secret: expect.objectContaining({ secretName: 'redis-ca' }) }),
+      );
+    },
+  },
+  {
+    name: 'the URL of Redis from a Secret',
+    values: { redis: { url: '', existingSecret: { name: 'redis', key: 'whole-url' } } },
+    expect: (objects) =>
+      expect(envOf(operatorOf(objects))['SLUICE_REDIS_URL']).toEqual({
+        secretKeyRef: { name: 'redis', key: 'whole-url' },
+      }),
+  },
+  {
+    name: 'the development Redis',
+    values: { redis: { url: '', development: { enabled: true } } },
+    expect: (objects) => {
+      expect(envOf(limiterOf(objects))['SLUICE_REDIS_URL']).toBe('redis://sluice-redis:6379');
+      expect(find(objects, 'Deployment', '-redis').metadata.annotations).toEqual({
+        'sluice.dev/purpose': 'development only',
+      });
+      expect(at(find(objects, 'NetworkPolicy', '-redis'), 'spec.ingress.0.from')).toHaveLength(2);
+      expect(
+        at(find(objects, 'NetworkPolicy', '-limiter'), 'spec.egress.0.to.0.podSelector.matchLabels'),
+      ).toMatchObject({ 'app.kubernetes.io/component': 'redis' });
+    },
+  },
+  {
+    name: 'another pepper',
+    values: { pepper: { existingSecret: { name: 'p', key: 'k' } } },
+    expect: (objects) => {
+      expect(envOf(limiterOf(objects))['SLUICE_PEPPER_FILE']).toBe('/etc/sluice/pepper/k');
+      expect(at(podOf(objects, 'limiter'), 'volumes.0.secret.secretName')).toBe('p');
+    },
+  },
+];
+
+const limiter: Accepted[] = [
+  {
+    name: 'no autoscaler',
+    values: { limiter: { autoscaling: { enabled: false }, replicas: 5 } },
+    expect: (objects) => {
+      expect(kindsOf(objects)).not.toContain('HorizontalPodAutoscaler');
+      expect(at(limiterOf(objects), 'spec.replicas')).toBe(5);
+    },
+  },
+  {
+    name: 'an autoscaler, which owns the number of pods',
+    values: { limiter: { autoscaling: { minReplicas: 3, maxReplicas: 30, targetCPUUtilizationPercentage: 50 } } },
+    expect: (objects) => {
+      expect(at(limiterOf(objects), 'spec.replicas')).toBeUndefined();
+      expect(at(find(objects, 'HorizontalPodAutoscaler'), 'spec')).toMatchObject({
+        minReplicas: 3,
+        maxReplicas: 30,
+        metrics: [{ resource: { target: { averageUtilization: 50 } } }],
+        behavior: { scaleUp: { stabilizationWindowSeconds: 0 } },
+      });
+    },
+  },
+  {
+    name: 'a further metric for the autoscaler',
+    values: {
+      limiter: {
+        autoscaling: {
+          extraMetrics: [
+            {
+              type: 'Pods',
+              pods: {
+                metric: { name: 'nodejs_eventloop_lag_p99_seconds' },
+                target: { type: 'AverageValue', averageValue: '20m' },
+              },
+            },
+          ],
+        },
+      },
+    },
+    expect: (objects) =>
+      expect(at(find(objects, 'HorizontalPodAutoscaler'), 'spec.metrics.1.pods.metric.name')).toBe(
+        'nodejs_eventloop_lag_p99_seconds',
+      ),
+  },
+  {
+    name: 'no behaviour of its own for the autoscaler',
+    values: { limiter: { autoscaling: { behavior: { scaleUp: null, scaleDown: null } } } },
+    expect: (objects) => expect(at(find(objects, 'HorizontalPodAutoscaler'), 'spec.behavior')).toBeUndefined(),
+  },
+  {
+    name: 'settings of the limiter',
+    values: { limiter: { checkDomain: 'shop', redisDeadlineMs: 50, logLevel: 'debug' } },
+    expect: (objects) =>
+      expect(envOf(limiterOf(objects))).toMatchObject({
+        SLUICE_CHECK_DOMAIN: 'shop',
+        SLUICE_REDIS_DEADLINE_MS: '50',
+        SLUICE_LOG_LEVEL: 'debug',
+      }),
+  },
+  {
+    name: 'no wait before stopping',
+    values: { limiter: { preStopSeconds: 0 } },
+    expect: (objects) => expect(at(podOf(objects, 'limiter'), 'containers.0.lifecycle')).toBeUndefined(),
+  },
+  {
+    name: 'a longer wait before stopping',
+    values: { limiter: { preStopSeconds: 20, terminationGracePeriodSeconds: 60 } },
+    expect: (objects) =>
+      expect(podOf(objects, 'limiter')).toMatchObject({
+        terminationGracePeriodSeconds: 60,
+        containers: [{ lifecycle: { preStop: { sleep: { seconds: 20 } } } }],
+      }),
+  },
+  {
+    name: 'a load balancer with annotations',
+    values: {
+      limiter: { service: { type: 'LoadBalancer', port: 8000, annotations: { 'example.com/lb': 'internal' } } },
+    },
+    expect: (objects) => {
+      const service = find(objects, 'Service', '-limiter');
+      expect(service.metadata.annotations).toEqual({ 'example.com/lb': 'internal' });
+      expect(at(service, 'spec')).toMatchObject({ type: 'LoadBalancer', ports: [{ port: 8000, targetPort: 'http' }] });
+    },
+  },
+  {
+    name: 'callers that prefer pods nearby',
+    values: { limiter: { service: { trafficDistribution: 'PreferSameZone' } } },
+    expect: (objects) =>
+      expect(at(find(objects, 'Service', '-limiter'), 'spec.trafficDistribution')).toBe('PreferSameZone'),
+  },
+  {
+    name: 'other resources',
+    values: { limiter: { resources: { requests: { cpu: '2', memory: '1Gi' }, limits: { memory: '2Gi' } } } },
+    expect: (objects) =>
+      expect(at(podOf(objects, 'limiter'), 'containers.0.resources')).toEqual({
+        requests: { cpu: '2', memory: '1Gi' },
+        limits: { memory: '2Gi' },
+      }),
+  },
+];
+
+const scheduling: Accepted[] = [
+  {
+    name: 'where the pods may run',
+    values: {
+      limiter: {
+        nodeSelector: { pool: 'edge' },
+        tolerations: [{ key: 'edge', operator: 'Exists' }],
+        affinity: { nodeAffinity: {} },
+        priorityClassName: 'system-cluster-critical',
+      },
+    },
+    expect: (objects) =>
+      expect(podOf(objects, 'limiter')).toMatchObject({
+        nodeSelector: { pool: 'edge' },
+        tolerations: [{ key: 'edge' }],
+        affinity: { nodeAffinity: {} },
+        priorityClassName: 'system-cluster-critical',
+      }),
+  },
+  {
+    name: 'the default spread over zones and hosts',
+    values: { crds: { enabled: false } },
+    expect: (objects) =>
+      expect(at(podOf(objects, 'limiter'), 'topologySpreadConstraints')).toEqual([
+        expect.objectContaining({ topologyKey: 'topology.kubernetes.io/zone', whenUnsatisfiable: 'ScheduleAnyway' }),
+        expect.objectContaining({ topologyKey: 'kubernetes.io/hostname', matchLabelKeys: ['pod-template-hash'] }),
+      ]),
+  },
+  {
+    name: 'a spread of its own',
+    values: {
+      operator: {
+        topologySpreadConstraints: [
+          {
+            maxSkew: 2,
+            topologyKey: 'rack',
+            whenUnsatisfiable: 'DoNotSchedule',
+            labelSelector: { matchLabels: { a: 'b' } },
+          },
+        ],
+      },
+    },
+    expect: (objects) =>
+      expect(at(podOf(objects, 'operator'), 'topologySpreadConstraints')).toEqual([
+        {
+          maxSkew: 2,
+          topologyKey: 'rack',
+          whenUnsatisfiable: 'DoNotSchedule',
+          labelSelector: { matchLabels: { a: 'b' } },
+        },
+      ]),
+  },
+  {
+    name: 'labels, annotations and variables of the pods',
+    values: {
+      operator: {
+        podLabels: { side: 'car' },
+        podAnnotations: { note: 'x' },
+        extraEnv: [{ name: 'NODE_OPTIONS', value: '--max-old-space-size=256' }],
+      },
+    },
+    expect: (objects) => {
+      expect(at(operatorOf(objects), 'spec.template.metadata')).toMatchObject({
+        labels: { side: 'car' },
+        annotations: { note: 'x' },
+      });
+      expect(envOf(operatorOf(objects))).toMatchObject({ NODE_OPTIONS: '--max-old-space-size=256' });
+    },
+  },
+  {
+    name: 'one operator',
+    values: { operator: { replicas: 1 } },
+    expect: (objects) => expect(at(operatorOf(objects), 'spec.replicas')).toBe(1),
+  },
+  {
+    name: 'service accounts that exist',
+    values: {
+      operator: { serviceAccount: { create: false, name: 'ops' } },
+      limiter: { serviceAccount: { create: false, name: 'edge' } },
+    },
+    expect: (objects) => {
+      expect(kindsOf(objects)).not.toContain('ServiceAccount');
+      expect(at(find(objects, 'ClusterRoleBinding'), 'subjects.0.name')).toBe('ops');
+      expect(podOf(objects, 'limiter')).toMatchObject({ serviceAccountName: 'edge' });
+    },
+  },
+  {
+    name: 'annotations of a service account',
+    values: { operator: { serviceAccount: { annotations: { role: 'x' } } } },
+    expect: (objects) =>
+      expect(find(objects, 'ServiceAccount', '-operator').metadata.annotations).toEqual({ role: 'x' }),
+  },
+];
+
+const availability: Accepted[] = [
+  {
+    name: 'budgets in percent',
+    values: { limiter: { podDisruptionBudget: { maxUnavailable: '25%' } } },
+    expect: (objects) =>
+      expect(at(find(objects, 'PodDisruptionBudget', '-limiter'), 'spec')).toMatchObject({
+        maxUnavailable: '25%',
+        unhealthyPodEvictionPolicy: 'AlwaysAllow',
+      }),
+  },
+  {
+    name: 'no budgets',
+    values: {
+      limiter: { podDisruptionBudget: { enabled: false } },
+      operator: { podDisruptionBudget: { enabled: false } },
+    },
+    expect: (objects) => expect(kindsOf(objects)).not.toContain('PodDisruptionBudget'),
+  },
+];
+
+const network: Accepted[] = [
+  {
+    name: 'no network policies',
+    values: { networkPolicy: { enabled: false } },
+    expect: (objects) => expect(kindsOf(objects)).not.toContain('NetworkPolicy'),
+  },
+  {
+    name: 'network policies: callers, Prometheus, nothing else',
+    values: {},
+    expect: (objects) => {
+      const policy = find(objects, 'NetworkPolicy', '-limiter');
+      expect(at(policy, 'spec.policyTypes')).toEqual(['Ingress', 'Egress']);
+      expect(at(policy, 'spec.ingress')).toMatchObject([
+        {
+          from: [
+            { namespaceSelector: { matchLabels: { 'sluice.dev/caller': 'true' } } },
+            { podSelector: { matchLabels: { 'app.kubernetes.io/component': 'test' } } },
+          ],
+          ports: [{ port: 'http' }],
+        },
+        {
+          from: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }],
+          ports: [{ port: 'ops' }],
+        },
+      ]);
+      expect(at(policy, 'spec.egress')).toEqual([
+        { ports: [{ protocol: 'TCP', port: 6379 }] },
+        {
+          ports: [
+            { protocol: 'UDP', port: 53 },
+            { protocol: 'TCP', port: 53 },
+          ],
+        },
+      ]);
+    },
+  },
+  {
+    name: 'no Prometheus',
+    values: { networkPolicy: { prometheusNamespace: '' } },
+    expect: (objects) => {
+      expect(at(find(objects, 'NetworkPolicy', '-limiter'), 'spec.ingress')).toHaveLength(1);
+      expect(at(find(objects, 'NetworkPolicy', '-operator'), 'spec.ingress')).toBeNull();
+    },
+  },
+  {
+    name: 'other callers, a further rule, and where Redis and the API server are',
+    values: {
+      networkPolicy: {
+        callerLabels: { 'sluice.dev/caller': null, zone: 'edge' },
+        extraIngress: [{ from: [{ ipBlock: { cidr: '10.0.0.0/8' } }] }],
+        redisPorts: [6380, 26379],
+        redisPeers: [{ ipBlock: { cidr: '10.9.0.0/16' } }],
+        apiServerPorts: [16443],
+      },
+    },
+    expect: (objects) => {
+      const policy = find(objects, 'NetworkPolicy', '-limiter');
+      expect(at(policy, 'spec.ingress.0.from.0.namespaceSelector.matchLabels')).toEqual({ zone: 'edge' });
+      expect(at(policy, 'spec.ingress.2')).toEqual({ from: [{ ipBlock: { cidr: '10.0.0.0/8' } }] });
+      expect(at(policy, 'spec.egress.0')).toEqual({
+        to: [{ ipBlock: { cidr: '10.9.0.0/16' } }],
+        ports: [
+          { protocol: 'TCP', port: 6380 },
+          { protocol: 'TCP', port: 26379 },
+        ],
+      });
+      expect(at(find(objects, 'NetworkPolicy', '-operator'), 'spec.egress.2.ports')).toEqual([
+        { protocol: 'TCP', port: 16443 },
+      ]);
+    },
+  },
+];
+
+const crds: Accepted[] = [
+  {
+    name: 'CRDs that stay when the release goes',
+    values: {},
+    expect: (objects) => {
+      const definitions = objects.filter(({ kind }) => kind === 'CustomResourceDefinition');
+      expect(definitions.length).toBeGreaterThanOrEqual(3);
+      for (const { metadata } of definitions) {
+        expect(metadata.annotations).toMatchObject({ 'helm.sh/resource-policy': 'keep', 'sluice.dev/schema': '1' });
+      }
+    },
+  },
+  {
+    name: 'CRDs that go with the release',
+    values: { crds: { keep: false } },
+    expect: (objects) => {
+      for (const { metadata } of objects.filter(({ kind }) => kind === 'CustomResourceDefinition'))
+        expect(Object.keys(metadata.annotations ?? {})).toEqual(['sluice.dev/schema']);
+    },
+  },
+  {
+    name: 'CRDs that are somebody else’s',
+    values: { crds: { enabled: false } },
+    expect: (objects) => expect(kindsOf(objects)).not.toContain('CustomResourceDefinition'),
+  },
+];
+
+const monitoring: Accepted[] = [
+  {
+    name: 'monitors and alerts where the kinds are known',
+    values: {},
+    args: withCoreos,
+    expect: (objects) => {
+      expect(kindsOf(objects).filter((kind) => kind === 'PodMonitor')).toHaveLength(2);
+      expect(kindsOf(objects)).toContain('PrometheusRule');
+    },
+  },
+  {
+    name: 'monitors where only the group is known, as Argo CD says it',
+    values: { metrics: { labels: { release: 'prometheus' }, interval: '30s' } },
+    args: ['--api-versions', 'monitoring.coreos.com/v1'],
+    expect: (objects) => {
+      const monitor = find(objects, 'PodMonitor', '-limiter');
+      expect(monitor.metadata.labels['release']).toBe('prometheus');
+      expect(at(monitor, 'spec.podMetricsEndpoints')).toEqual([{ port: 'ops', path: '/metrics', interval: '30s' }]);
+    },
+  },
+  {
+    name: 'ServiceMonitors, with the Services that they select',
+    values: { metrics: { monitor: 'ServiceMonitor', renderMode: 'Always' } },
+    expect: (objects) => {
+      const monitor = find(objects, 'ServiceMonitor', '-limiter');
+      const service = find(objects, 'Service', '-limiter-ops');
+      expect(service.metadata.labels).toMatchObject(at(monitor, 'spec.selector.matchLabels') as object);
+      // The callers' Service is not read a second time.
+      expect(find(objects, 'Service', '-limiter').metadata.labels).not.toHaveProperty('sluice.dev/service');
+    },
+  },
+  {
+    name: 'alerts that link to where the runbooks are',
+    values: {
+      metrics: { monitor: 'None', renderMode: 'Always', rules: { runbookUrl: 'https://wiki.example/sluice#' } },
+    },
+    expect: (objects) => {
+      expect(kindsOf(objects)).not.toContain('PodMonitor');
+      const rules = at(find(objects, 'PrometheusRule'), 'spec.groups.0.rules') as { annotations: object }[];
+      expect(rules.length).toBeGreaterThan(0);
+      for (const { annotations } of rules)
+        expect(annotations).toMatchObject({
+          runbook_url: expect.stringMatching(/^https:\/\/wiki.example\/sluice#sluice/),
+        });
+    },
+  },
+  {
+    name: 'no alerts',
+    values: { metrics: { rules: { enabled: false }, renderMode: 'Always' } },
+    expect: (objects) => expect(kindsOf(objects)).not.toContain('PrometheusRule'),
+  },
+  {
+    name: 'the dashboard',
+    values: { metrics: { dashboard: { enabled: true, labels: { grafana: 'yes' } } } },
+    expect: (objects) => {
+      const dashboard = find(objects, 'ConfigMap', '-dashboard');
+      expect(dashboard.metadata.labels['grafana']).toBe('yes');
+      expect(JSON.parse(String(at(dashboard, 'data')?.['sluice.json' as never]))).toHaveProperty('panels');
+    },
+  },
+];
+
+/** Redis is one of three; a set that names another one has to be able to unname the minimal one. */
+export const accepted: readonly Accepted[] = [
+  ...naming,
+  ...image,
+  ...redis,
+  ...limiter,
+  ...scheduling,
+  ...availability,
+  ...network,
+  ...crds,
+  ...monitoring,
+].map((set) => ({ ...set, values: { ...MINIMAL, ...set.values } }));

@@ -1,0 +1,100 @@
+// Values that the chart refuses, and the words that name what is wrong.
+import { MINIMAL, type Values } from './helm.ts';
+
+export type Refused = { readonly name: string; readonly values: Values; readonly says: readonly string[] };
+
+const refusedSets: Refused[] = [
+  { name: 'no Redis', values: { redis: {} }, says: ['exactly one of redis.url', 'given: none'] },
+  {
+    name: 'two of Redis',
+    values: { redis: { url: 'redis://r:6379', development: { enabled: true } } },
+    says: ['given: redis.url, redis.development.enabled'],
+  },
+  {
+    name: 'a Redis that is none',
+    values: { redis: { url: 'http://r' } },
+    says: ['redis.url must begin with redis://'],
+  },
+  {
+    name: 'a password in the values',
+    values: { redis: { url: 'redis://app:secret@r:6379' } },
+    says: ['redis.url holds a user name or password', 'redis.existingSecret'],
+  },
+  {
+    name: 'a certificate authority without TLS',
+    values: { redis: { url: 'redis://r:6379', caSecret: { name: 'ca' } } },
+    says: ['redis.caSecret has no effect', 'rediss://'],
+  },
+  {
+    name: 'a certificate authority of the development Redis',
+    values: { redis: { development: { enabled: true }, caSecret: { name: 'ca' } } },
+    says: ['the development Redis has no TLS'],
+  },
+  { name: 'no pepper', values: { pepper: {} }, says: ['pepper.existingSecret.name is required'] },
+  {
+    name: 'fewer pods at most than at least',
+    values: { limiter: { autoscaling: { minReplicas: 5, maxReplicas: 2 } } },
+    says: ['minReplicas (5) is above maxReplicas (2)'],
+  },
+  {
+    name: 'an autoscaler without a CPU request',
+    values: { limiter: { resources: { requests: { cpu: null } } } },
+    says: ['limiter.resources.requests.cpu'],
+  },
+  {
+    name: 'no time to stop',
+    values: { limiter: { preStopSeconds: 30, terminationGracePeriodSeconds: 30 } },
+    says: ['limiter.preStopSeconds (30)', 'terminationGracePeriodSeconds (30)'],
+  },
+  {
+    name: 'a budget of nothing',
+    values: { operator: { podDisruptionBudget: { maxUnavailable: 0 } } },
+    says: ['operator.podDisruptionBudget.maxUnavailable of 0'],
+  },
+  {
+    name: 'a budget of no percent',
+    values: { limiter: { podDisruptionBudget: { maxUnavailable: '0%' } } },
+    says: ['limiter.podDisruptionBudget.maxUnavailable of 0'],
+  },
+  {
+    name: 'a service account without a name',
+    values: { operator: { serviceAccount: { create: false } } },
+    says: ['operator.serviceAccount.name'],
+  },
+  {
+    name: 'a variable that the chart sets',
+    values: { limiter: { extraEnv: [{ name: 'SLUICE_REDIS_URL', value: 'x' }] } },
+    says: ['limiter.extraEnv sets SLUICE_REDIS_URL'],
+  },
+  { name: 'half a digest', values: { image: { digest: 'sha256:abc' } }, says: ['image.digest must be sha256:'] },
+  {
+    name: 'callers without a label',
+    values: { networkPolicy: { callerLabels: { 'sluice.dev/caller': null } } },
+    says: ['networkPolicy.callerLabels'],
+  },
+  {
+    name: 'monitors that must be, and cannot',
+    values: { metrics: { renderMode: 'FailIfMissing' } },
+    says: ['metrics.renderMode is FailIfMissing', 'PodMonitor'],
+  },
+  {
+    name: 'two contradictions, both named',
+    values: { redis: {}, pepper: {} },
+    says: ['exactly one of redis.url', 'pepper.existingSecret.name'],
+  },
+  // Refused by values.schema.json.
+  { name: 'an unknown value', values: { limitter: {} }, says: ['limitter'] },
+  { name: 'an unknown value inside', values: { limiter: { replica: 3 } }, says: ['/limiter', 'replica'] },
+  { name: 'a text for a number', values: { limiter: { replicas: 'two' } }, says: ['/limiter/replicas', 'integer'] },
+  { name: 'no operator', values: { operator: { replicas: 0 } }, says: ['/operator/replicas', 'minimum'] },
+  { name: 'an impossible port', values: { limiter: { service: { port: 70_000 } } }, says: ['/limiter/service/port'] },
+  { name: 'an unknown log level', values: { limiter: { logLevel: 'loud' } }, says: ['/limiter/logLevel', "'trace'"] },
+  { name: 'an installation that is no label', values: { installation: 'My App' }, says: ['/installation'] },
+  { name: 'an unknown monitor', values: { metrics: { monitor: 'Both' } }, says: ['/metrics/monitor'] },
+  { name: 'an interval without a unit', values: { metrics: { interval: '15' } }, says: ['/metrics/interval'] },
+];
+
+export const refused: readonly Refused[] = refusedSets.map((set) => ({
+  ...set,
+  values: { ...MINIMAL, ...set.values },
+}));

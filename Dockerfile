@@ -1,21 +1,21 @@
 # One image for every role: `sluice operator`, `sluice limiter`, … are arguments.
-# BUILD_BASE needs node 24 and npm; RUNTIME_BASE needs node 24 at /nodejs/bin/node, and no shell.
+# BUILD_BASE needs node 24 and npm; RUNTIME_BASE needs node 24 in /nodejs/bin or /usr/local/bin, and no shell.
 ARG BUILD_BASE=node:24-slim
 ARG RUNTIME_BASE=gcr.io/distroless/nodejs24-debian13:nonroot
 
 # What is built is JavaScript only, so it is built once, on the builder's own platform, for all.
-FROM --platform=$BUILDPLATFORM ${BUILD_BASE} AS packages
-WORKDIR /app
+FROM --platform=$BUILDPLATFORM ${BUILD_BASE} AS build
+WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
 # No install script is needed: the only one would bring a second node.
 RUN npm ci --ignore-scripts --no-audit --no-fund
-
-FROM packages AS build
 COPY . .
-# The files are root's and readable for all: user 65532 can run them and cannot change them.
+# The files are root's and readable for all: user 65532 can run them and cannot change them. All get one time, so that
+# the same sources make the same layer.
 RUN npm run build \
- && npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
- && chmod -R a+rX .
+ && node image/assemble.ts /app \
+ && chmod -R a+rX /app \
+ && find /app -exec touch --no-dereference --date=@0 {} +
 
 FROM ${RUNTIME_BASE}
 ARG VERSION=0.0.0
@@ -26,13 +26,10 @@ LABEL org.opencontainers.image.title="Sluice" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 ENV NODE_ENV=production \
-    NODE_OPTIONS=--enable-source-maps
+    NODE_OPTIONS=--enable-source-maps \
+    PATH=/nodejs/bin:/usr/local/bin:/usr/bin:/bin
 WORKDIR /app
-COPY --from=build /app/package.json /app/LICENSE ./
-COPY --from=build /app/node_modules ./node_modules
-COPY --from=build /app/lua ./lua
-COPY --from=build /app/proto ./proto
-COPY --from=build /app/dist ./dist
+COPY --from=build /app /app
 USER 65532:65532
-ENTRYPOINT ["/nodejs/bin/node", "/app/dist/cli/main.js"]
+ENTRYPOINT ["node", "/app/dist/cli/main.js"]
 CMD ["--help"]

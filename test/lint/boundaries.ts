@@ -28,7 +28,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   client: { imports: [] },
   cli: { imports: ['policy', 'store', 'operator', 'limiter', 'recorder', 'client', 'crds', 'package.json'] },
 };
-const FREE = new Set(['bench', 'charts', 'crds', 'docs', 'examples', 'test']);
+const FREE = new Set(['bench', 'charts', 'crds', 'docs', 'examples', 'image', 'test']);
 const DUMPING_GROUNDS = ['utils', 'helpers', 'common', 'misc'];
 const IMPURE_GLOBALS = new Set([
   'process',

@@ -1,9 +1,10 @@
-// Writes what the charts generate from code: values (charts/values.ts) and CRDs (crds/*.yaml). CI fails when what is
+// Writes what the charts generate from code: values, dashboard and CRDs (crds/*.yaml). CI fails when what is
 // checked in differs.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
+import { dashboard } from './dashboard.ts';
 import { chartValues } from './values.ts';
 
 /** A file below this folder, as it has to be. */
@@ -31,6 +32,7 @@ export function generateChartFiles(): ChartFile[] {
     { path: 'sluice/values.schema.json', text: `${JSON.stringify({ $comment: NOTE, ...schema }, null, 2)}\n` },
     { path: 'sluice/values.yaml', text: `# ${NOTE}\n${valuesOf(schema, '')}` },
     { path: 'sluice/README.md', text: `${kept}${README_MARK}\n${tableOf(schema)}` },
+    { path: 'sluice/dashboards/sluice.json', text: `${JSON.stringify(dashboard(), null, 2)}\n` },
     { path: 'sluice/templates/crds.yaml', text: crds },
     { path: 'sluice-crds/templates/crds.yaml', text: crds },
   ];

@@ -4,14 +4,17 @@
 NODE := node_modules/.bin/node
 INSTALLED := node_modules/.installed
 IMAGE ?= sluice:dev
+# Bases other than the usual ones: BUILD_ARGS="--build-arg BUILD_BASE=... --build-arg RUNTIME_BASE=..."
+BUILD_ARGS ?=
+KIND_KUBECONFIG = $(CURDIR)/.cache/kind-kubeconfig
 
 # Finds a Redis server (installing one where that needs no password) and puts its folder on the PATH.
 WITH_REDIS = redis=$$($(NODE) cli/dev/find-redis.ts) || exit 1; case $$redis in /*) PATH="$${redis%/*}:$$PATH";; esac
 
-.PHONY: help run test lint types format generate build image bench ci clean
+.PHONY: help run test lint types format generate build image e2e kind-up kind-down bench ci clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Start Sluice on this machine with the example policies (PORT_BASE=n moves its ports)
 	@exec $(NODE) cli/main.ts dev --resources examples/dev
@@ -36,7 +39,19 @@ build: $(INSTALLED) ## Compile to dist/
 
 image: ## Build the container image (IMAGE=name:tag)
 	docker build --tag $(IMAGE) --build-arg REVISION="$$(git rev-parse HEAD)" \
-	  --build-arg VERSION="$$(sed -n 's/^  "version": "\(.*\)",$$/\1/p' package.json)" .
+	  --build-arg VERSION="$$(sed -n 's/^  "version": "\(.*\)",$$/\1/p' package.json)" $(BUILD_ARGS) .
+
+e2e: $(INSTALLED) ## Run the tests on real pods: KUBECONFIG and IMAGE, or ../shared/cluster where that is
+	@IMAGE=$(IMAGE) test/cluster/run $(VITEST_ARGS)
+
+kind-up: image ## Make a kind cluster and load the image into it (then: make e2e KUBECONFIG=... IMAGE=sluice:dev)
+	mkdir -p $(dir $(KIND_KUBECONFIG))
+	kind create cluster --name sluice --config test/cluster/kind.yaml --kubeconfig $(KIND_KUBECONFIG) --wait 120s
+	kind load docker-image $(IMAGE) --name sluice
+	@echo 'now: make e2e KUBECONFIG=$(KIND_KUBECONFIG) IMAGE=$(IMAGE)'
+
+kind-down: ## Remove the kind cluster
+	kind delete cluster --name sluice
 
 bench: $(INSTALLED) ## Measure; nothing here asserts a time
 	@$(WITH_REDIS); npm run --silent bench

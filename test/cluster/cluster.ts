@@ -1,0 +1,215 @@
+// A cluster with real pods, and the release of the chart in it. Which cluster: KUBECONFIG. Which image: SLUICE_IMAGE, and
+// SLUICE_IMAGE_NEXT for the one to which is upgraded.
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { findAsset } from '../control-plane/assets.ts';
+import { type Kubectl, kubectlWith } from '../control-plane/kubectl.ts';
+import { runHelm } from '../chart/helm.ts';
+import { eventually } from '../harness/eventually.ts';
+
+export const NAMESPACE = 'sluice-e2e';
+export const CALLERS = 'sluice-e2e-callers';
+export const RELEASE = 'sluice';
+export const SERVICE = `http://sluice-limiter.${NAMESPACE}/v1/decision/check`;
+export const IMAGE = required('SLUICE_IMAGE');
+export const IMAGE_NEXT = required('SLUICE_IMAGE_NEXT');
+
+const CHART = join(import.meta.dirname, '../../charts/sluice');
+const KUBECONFIG = required('KUBECONFIG');
+
+export type Answer = {
+  readonly http?: number;
+  readonly action?: string;
+  readonly reason?: string;
+  readonly mode?: string;
+  readonly limit?: number;
+  readonly error?: string;
+};
+export type Load = {
+  readonly counts: Readonly<Record<string, number>>;
+  readonly failures: readonly { readonly atMillis: number; readonly outcome: string }[];
+};
+export type Pace = { readonly workers: number; readonly pauseMillis: number };
+export type Condition = { readonly type: string; readonly status: string; readonly reason: string };
+export type Status = {
+  readonly observedGeneration?: number;
+  readonly revision?: number;
+  readonly pods?: { readonly ready: number; readonly acknowledged: number };
+  readonly conditions?: readonly Condition[];
+};
+export type Pod = { readonly name: string; readonly ip: string; readonly uid: string; readonly isReady: boolean };
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (value === undefined || value === '') throw new Error(`${name} is not set: run make e2e, which sets it`);
+  return value;
+}
+
+let kubectlPromise: Promise<Kubectl> | undefined;
+
+/** Runs kubectl against the cluster; resolves with what it printed. */
+export async function kubectl(args: readonly string[], stdin?: string): Promise<string> {
+  const folder = mkdtempSyncOnce();
+  kubectlPromise ??= findAsset('kubectl').then((binary) => kubectlWith(binary, KUBECONFIG, folder));
+  const run = await kubectlPromise;
+  return run(args, stdin === undefined ? {} : { stdin });
+}
+
+let loads = 0;
+
+let scratch: string | undefined;
+function mkdtempSyncOnce(): string {
+  scratch ??= mkdtempSync(join(tmpdir(), 'sluice-e2e-'));
+  return scratch;
+}
+
+/** Runs helm on the release; throws with what it said when it fails. */
+export async function helm(args: readonly string[], values?: unknown): Promise<string> {
+  const given = values === undefined ? [] : ['--values', '-'];
+  const all = [...args, ...given, '--kubeconfig', KUBECONFIG, '--namespace', NAMESPACE];
+  const { status, stdout, stderr } = await runHelm(all, values === undefined ? '' : JSON.stringify(values));
+  if (status !== 0) throw new Error(`helm ${args.join(' ')} failed:\n${stderr}${stdout}\n${await situation()}`);
+  return stdout;
+}
+
+/** Installs or upgrades with these values, and waits until everything is ready. */
+export function deploy(values: unknown): Promise<string> {
+  return helm(['upgrade', '--install', RELEASE, CHART, '--wait', '--timeout', '240s'], values);
+}
+
+export function apply(...objects: object[]): Promise<string> {
+  return kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }));
+}
+
+export async function get<T>(kind: string, name: string, namespace = NAMESPACE): Promise<T> {
+  return JSON.parse(await kubectl(['get', kind, name, '-n', namespace, '-o', 'json'])) as T;
+}
+
+/** The pods of a component that are not on their way out. */
+export async function podsOf(component: string): Promise<Pod[]> {
+  const selector = `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component=${component}`;
+  const list = JSON.parse(await kubectl(['get', 'pods', '-n', NAMESPACE, '-l', selector, '-o', 'json'])) as {
+    items: {
+      metadata: { name: string; uid: string; deletionTimestamp?: string };
+      status: { podIP?: string; conditions?: Condition[] };
+    }[];
+  };
+  return list.items
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    .map(({ metadata, status }) => ({
+      name: metadata.name,
+      uid: metadata.uid,
+      ip: status.podIP ?? '',
+      isReady: status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false,
+    }));
+}
+
+/** What a bad end is explained with. */
+export async function situation(): Promise<string> {
+  const parts = await Promise.allSettled([
+    kubectl(['get', 'pods', '-n', NAMESPACE, '-o', 'wide']),
+    kubectl(['get', 'events', '-n', NAMESPACE, '--sort-by=.lastTimestamp']),
+    kubectl(['logs', '-n', NAMESPACE, '-l', 'app.kubernetes.io/part-of=sluice', '--prefix', '--tail=15']),
+  ]);
+  return parts.map((part) => (part.status === 'fulfilled' ? part.value : String(part.reason))).join('\n');
+}
+
+/** A namespace in which only pods of the restricted standard may run. */
+export function aNamespace(name: string, labels: Readonly<Record<string, string>> = {}): object {
+  const enforced = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels: { ...enforced, ...labels } } };
+}
+
+/** Starts a pod that plays an application; it has the image of Sluice because that is there, and has a node. */
+export async function startCaller(): Promise<void> {
+  const script = readFileSync(join(import.meta.dirname, 'caller.cjs'), 'utf8');
+  const hardened = { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } };
+  await apply(
+    aNamespace(CALLERS, { 'sluice.dev/caller': 'true' }),
+    {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'caller', namespace: CALLERS },
+      data: { 'caller.cjs': script },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'caller', namespace: CALLERS },
+      spec: {
+        terminationGracePeriodSeconds: 0,
+        securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: 'RuntimeDefault' } },
+        containers: [
+          {
+            name: 'caller',
+            image: IMAGE,
+            command: ['node', '--eval', 'setInterval(() => {}, 1e6)'],
+            securityContext: hardened,
+            volumeMounts: [
+              { name: 'script', mountPath: '/caller' },
+              { name: 'state', mountPath: '/state' },
+            ],
+          },
+        ],
+        volumes: [
+          { name: 'script', configMap: { name: 'caller' } },
+          { name: 'state', emptyDir: {} },
+        ],
+      },
+    },
+  );
+  await kubectl(['wait', '--for=condition=Ready', '-n', CALLERS, 'pod/caller', '--timeout=60s']);
+}
+
+const inCaller = (...args: string[]): Promise<string> =>
+  kubectl(['exec', '-n', CALLERS, 'caller', '--', 'node', '/caller/caller.cjs', ...args]);
+
+/** Asks for decisions from another pod, one after another. */
+export async function ask(body: object, times = 1, url = SERVICE): Promise<Answer[]> {
+  return JSON.parse(await inCaller('ask', url, JSON.stringify(body), String(times))) as Answer[];
+}
+
+/** When each of the limiters first says this mode, by the clock of the machine. */
+export async function momentsOfMode(pods: readonly Pod[], body: object, mode: string): Promise<number[]> {
+  const urls = pods.map(({ ip }) => `http://${ip}:8080/v1/decision/check`);
+  return JSON.parse(await inCaller('watch', urls.join(','), JSON.stringify(body), mode)) as number[];
+}
+
+/** Constant load from another pod, from before something begins until after it has ended. */
+export async function loadDuring(body: object, pace: Pace, change: () => Promise<unknown>): Promise<Load> {
+  const stopFile = `/state/stop-${(loads += 1)}`;
+  const args = [JSON.stringify(body), stopFile, String(pace.workers), String(pace.pauseMillis)];
+  const running = inCaller('load', SERVICE, ...args);
+  const stop = () =>
+    kubectl(['exec', '-n', CALLERS, 'caller', '--', 'node', '-e', `fs.writeFileSync('${stopFile}', '')`]);
+  try {
+    await pause(2_000);
+    await change();
+    await pause(2_000);
+  } finally {
+    await stop();
+  }
+  return JSON.parse(await running) as Load;
+}
+
+/** Waits until the object is Ready, and gives its status. */
+export async function untilReady(kind: string, name: string): Promise<Status> {
+  try {
+    await kubectl(['wait', '--for=condition=Ready', '-n', CALLERS, `${kind}/${name}`, '--timeout=60s']);
+  } catch (error) {
+    throw new Error(`${kind}/${name} did not become Ready\n${await situation()}`, { cause: error });
+  }
+  return (await get<{ status: Status }>(kind, name, CALLERS)).status;
+}
+
+/** Waits until as many pods of a component are ready and none else is there. */
+export function untilPods(component: string, count: number): Promise<Pod[]> {
+  return eventually(async () => {
+    const pods = await podsOf(component);
+    if (pods.length !== count || pods.some(({ isReady }) => !isReady))
+      throw new Error(`${component}: ${JSON.stringify(pods)}\n${await situation()}`);
+    return pods;
+  }, 90_000);
+}

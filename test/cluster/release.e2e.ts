@@ -1,0 +1,264 @@
+// The life of a release, in order: each step goes on where the one before it ended.
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eventually } from '../harness/eventually.ts';
+import {
+  aNamespace,
+  apply,
+  ask,
+  CALLERS,
+  deploy,
+  get,
+  helm,
+  IMAGE,
+  IMAGE_NEXT,
+  kubectl,
+  loadDuring,
+  momentsOfMode,
+  NAMESPACE,
+  podsOf,
+  RELEASE,
+  startCaller,
+  type Status,
+  untilPods,
+  untilReady,
+} from './cluster.ts';
+
+const PACE = { workers: 8, pauseMillis: 40 };
+const HOUR = 3_600;
+
+const valuesWith = (image: string): object => {
+  const [repository = '', tag = ''] = image.split(/:(?=[^/]*$)/);
+  return {
+    image: { repository, tag },
+    redis: { development: { enabled: true } },
+    pepper: { existingSecret: { name: 'sluice-pepper' } },
+    limiter: {
+      resources: { requests: { cpu: '200m' } },
+      // A slow machine is not to be taken for a slow Redis.
+      redisDeadlineMs: 10_000,
+      autoscaling: { maxReplicas: 4, behavior: { scaleDown: { stabilizationWindowSeconds: 15 } } },
+    },
+  };
+};
+
+/** A policy in a domain of its own, whose one rule counts by consumer over an hour. */
+const aPolicy = (name: string, requests: number, rule: object = {}): object => ({
+  apiVersion: 'sluice.dev/v1alpha1',
+  kind: 'RateLimitPolicy',
+  metadata: { name, namespace: CALLERS },
+  spec: {
+    domain: `${CALLERS}.${name}`,
+    rules: [
+      {
+        name: 'per-consumer',
+        countBy: ['consumer'],
+        algorithm: 'SlidingWindow',
+        limits: [{ windowSeconds: HOUR, requests }],
+        ...rule,
+      },
+    ],
+  },
+});
+const inDomain = (name: string, consumer: string): object => ({ domain: `${CALLERS}.${name}`, consumer });
+
+const conditionOf = (status: Status, type: string) => status.conditions?.find((condition) => condition.type === type);
+
+async function cleanUp(): Promise<void> {
+  await kubectl(['delete', 'namespace', CALLERS, NAMESPACE, '--ignore-not-found', '--timeout=120s']);
+  await kubectl(['delete', 'systemhealths', '--all']).catch(() => undefined);
+  const crds = ['ratelimitpolicies', 'systemhealths', 'consumers'].map((name) => `crd/${name}.sluice.dev`);
+  await kubectl(['delete', ...crds, '--ignore-not-found']);
+}
+
+beforeAll(async () => {
+  await cleanUp();
+  await apply(aNamespace(NAMESPACE));
+  await kubectl([
+    'create',
+    'secret',
+    'generic',
+    'sluice-pepper',
+    '-n',
+    NAMESPACE,
+    '--from-literal=pepper=only-for-these-tests',
+  ]);
+  await startCaller();
+});
+afterAll(async () => {
+  await helm(['uninstall', RELEASE, '--ignore-not-found', '--wait']);
+  await cleanUp();
+});
+
+describe('a release', () => {
+  it('comes from nothing to ready, in a namespace that enforces the restricted standard', async () => {
+    await deploy(valuesWith(IMAGE));
+    expect(await untilPods('limiter', 2)).toHaveLength(2);
+    expect(await helm(['test', RELEASE])).toContain('Phase:          Succeeded');
+  });
+
+  it('enforces a policy on every pod, and says so by their own acknowledgements', async () => {
+    await apply(aPolicy('first', 20));
+    const status = await untilReady('ratelimitpolicy', 'first');
+    expect(conditionOf(status, 'Enforced')).toMatchObject({ status: 'True', reason: 'Enforced' });
+    const pods = await podsOf('limiter');
+    expect(status.pods).toEqual({ ready: pods.length, acknowledged: pods.length });
+  });
+
+  it('decides through its Service: exactly the limit, whichever pod is asked', async () => {
+    const pods = await podsOf('limiter');
+    const answers = [];
+    for (const { ip } of pods)
+      answers.push(...(await ask(inDomain('first', 'alice'), 8, `http://${ip}:8080/v1/decision/check`)));
+    answers.push(...(await ask(inDomain('first', 'alice'), 40 - answers.length)));
+    expect(answers.filter(({ reason }) => reason === 'WITHIN_LIMIT')).toHaveLength(20);
+    expect(answers.filter(({ reason }) => reason === 'RATE_LIMIT_EXCEEDED')).toHaveLength(20);
+  });
+});
+
+describe('an incident that is declared', () => {
+  it('degrades every pod at once, and ends by itself on every pod', async () => {
+    await apply(aPolicy('shed', 1_000_000, { limits: [{ windowSeconds: HOUR, requests: 1_000_000, degraded: 0 }] }), {
+      apiVersion: 'sluice.dev/v1alpha1',
+      kind: 'SystemHealth',
+      metadata: { name: 'incident' },
+      spec: { mode: 'NORMAL' },
+    });
+    await untilReady('ratelimitpolicy', 'shed');
+    const pods = await podsOf('limiter');
+    const flipped = momentsOfMode(pods, inDomain('shed', 'bob'), 'DEGRADED');
+    // The watch has to have begun; if it has not, the moment it reports is only later.
+    await pause(2_000);
+    const expiresAt = new Date(Date.now() + 15_000).toISOString();
+    const patch = { spec: { mode: 'DEGRADED', reason: 'a test', expiresAt } };
+    const patchedAt = Date.now();
+    await kubectl(['patch', 'systemhealth', 'incident', '--type=merge', '-p', JSON.stringify(patch)]);
+    const moments = await flipped;
+    console.log('DEGRADED after ms, kubectl included:', moments.map((moment) => moment - patchedAt).join(', '));
+    expect(moments).toHaveLength(pods.length);
+    const [shed] = await ask(inDomain('shed', 'bob'));
+    expect(shed).toMatchObject({ reason: 'DEGRADED_SHED', mode: 'DEGRADED' });
+    const ended = await momentsOfMode(pods, inDomain('shed', 'bob'), 'NORMAL');
+    console.log('NORMAL after expiresAt by ms:', ended.map((moment) => moment - Date.parse(expiresAt)).join(', '));
+    // Redis' clock is the machine's; a tick of rounding is all that may lie between.
+    for (const moment of ended) expect(moment).toBeGreaterThanOrEqual(Date.parse(expiresAt) - 10);
+  });
+});
+
+describe('under constant load', () => {
+  /** Runs something while an application asks; no request may fail, and no more may pass than the limit. */
+  async function underLoad(name: string, change: () => Promise<unknown>): Promise<void> {
+    await apply(aPolicy(name, 100));
+    await untilReady('ratelimitpolicy', name);
+    const { counts, failures } = await loadDuring(inDomain(name, 'carol'), PACE, change);
+    console.log(name, JSON.stringify(counts));
+    expect(failures).toEqual([]);
+    expect(counts['WITHIN_LIMIT']).toBe(100);
+    expect(Object.keys(counts).toSorted()).toEqual(['RATE_LIMIT_EXCEEDED', 'WITHIN_LIMIT']);
+  }
+
+  it('loses no request while it is upgraded, and admits no more than the limit', async () => {
+    await underLoad('upgrade', () => deploy(valuesWith(IMAGE_NEXT)));
+    const { spec } = await get<{ spec: { template: { spec: { containers: { image: string }[] } } } }>(
+      'deployment',
+      'sluice-limiter',
+    );
+    expect(spec.template.spec.containers[0]?.image).toBe(IMAGE_NEXT);
+  });
+
+  it('loses no request while it is rolled back', async () => {
+    await underLoad('rollback', () => helm(['rollback', RELEASE, '--wait', '--timeout', '240s']));
+  });
+
+  it('loses no request when a pod is deleted', async () => {
+    await untilPods('limiter', 2);
+    const [pod] = await podsOf('limiter');
+    await underLoad('deleted', async () => {
+      await kubectl(['delete', 'pod', '-n', NAMESPACE, pod?.name ?? '']);
+      await untilPods('limiter', 2);
+    });
+  });
+});
+
+describe('when a part is killed', () => {
+  const kill = (pod: string) => kubectl(['delete', 'pod', '-n', NAMESPACE, pod, '--force', '--grace-period=0']);
+
+  it('goes on without the operator, and the next one takes over what was said meanwhile', async () => {
+    const before = await podsOf('operator');
+    for (const { name } of before) await kill(name);
+    await apply(aPolicy('orphan', 7));
+    expect(await ask(inDomain('first', 'dora'))).toMatchObject([{ reason: 'WITHIN_LIMIT' }]);
+    const status = await untilReady('ratelimitpolicy', 'orphan');
+    expect(conditionOf(status, 'Enforced')).toMatchObject({ status: 'True' });
+    // Nothing lost: what was counted before is counted still.
+    expect(await ask(inDomain('first', 'alice'))).toMatchObject([{ reason: 'RATE_LIMIT_EXCEEDED' }]);
+  });
+
+  it('does as each rule declares while Redis is gone, then recovers, with its configuration published again', async () => {
+    await apply(
+      aPolicy('open', 1_000_000, { failurePolicy: 'Open' }),
+      aPolicy('closed', 1_000_000, { failurePolicy: 'Closed' }),
+      aPolicy('local', 1_000_000, { failurePolicy: 'LocalFallback' }),
+    );
+    for (const name of ['open', 'closed', 'local']) await untilReady('ratelimitpolicy', name);
+    await kubectl(['scale', 'deployment', 'sluice-redis', '-n', NAMESPACE, '--replicas=0']);
+    const reasonOf = async (name: string) => (await ask(inDomain(name, 'erin')))[0]?.reason;
+    await eventually(async () => {
+      expect(await Promise.all(['open', 'closed', 'local'].map(reasonOf))).toEqual([
+        'FAIL_OPEN',
+        'FAIL_CLOSED',
+        'LOCAL_FALLBACK',
+      ]);
+    }, 60_000);
+    expect((await untilPods('limiter', 2)).map(({ isReady }) => isReady)).toEqual([true, true]);
+    await kubectl(['scale', 'deployment', 'sluice-redis', '-n', NAMESPACE, '--replicas=1']);
+    await eventually(async () => {
+      for (const name of ['open', 'closed', 'local']) expect(await reasonOf(name)).toBe('WITHIN_LIMIT');
+    }, 90_000);
+    for (const name of ['open', 'closed', 'local', 'first']) {
+      const status = await untilReady('ratelimitpolicy', name);
+      expect(conditionOf(status, 'Enforced')).toMatchObject({ status: 'True' });
+    }
+  });
+});
+
+describe('the autoscaler', () => {
+  it('adds pods under load and takes them away afterwards, while every pod enforces the policy', async () => {
+    await apply(aPolicy('scaled', 50));
+    await untilReady('ratelimitpolicy', 'scaled');
+    const heavy = { workers: 32, pauseMillis: 0 };
+    const { counts, failures } = await loadDuring(inDomain('scaled', 'fred'), heavy, () =>
+      eventually(async () => expect((await podsOf('limiter')).length).toBeGreaterThan(2), 120_000),
+    );
+    console.log('scaled', JSON.stringify(counts));
+    expect(failures).toEqual([]);
+    expect(counts['WITHIN_LIMIT']).toBe(50);
+    await eventually(async () => expect(await podsOf('limiter')).toHaveLength(2), 240_000);
+    expect(conditionOf(await untilReady('ratelimitpolicy', 'scaled'), 'Enforced')).toMatchObject({ status: 'True' });
+  });
+});
+
+describe('an uninstalled release', () => {
+  it('leaves the policies, and nothing else', async () => {
+    await helm(['uninstall', RELEASE, '--wait', '--timeout', '120s']);
+    expect(await get('ratelimitpolicy', 'first', CALLERS)).toMatchObject({ spec: { domain: `${CALLERS}.first` } });
+    const kinds =
+      'deployments,services,pods,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers,roles,rolebindings';
+    const left = await eventually(async () => {
+      const names = await kubectl(['get', kinds, '-n', NAMESPACE, '-o', 'name']);
+      if (names !== '') throw new Error(`still there: ${names}`);
+      return names;
+    }, 60_000);
+    expect(left).toBe('');
+    expect(
+      await kubectl([
+        'get',
+        'clusterroles,clusterrolebindings',
+        '-l',
+        'app.kubernetes.io/part-of=sluice',
+        '-o',
+        'name',
+      ]),
+    ).toBe('');
+  });
+});

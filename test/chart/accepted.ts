@@ -1,5 +1,7 @@
 // Values that the chart accepts, and what has to come of each. Merged over MINIMAL.
 import { expect } from 'vitest';
+import { allKinds } from '../../policy/schema/kinds.ts';
+import { SCHEMA_NUMBER } from '../../policy/schema/to-crd.ts';
 import { at, envOf, find, MINIMAL, type Rendered, type Values } from './helm.ts';
 
 export type Accepted = {
@@ -437,9 +439,12 @@ const crds: Accepted[] = [
     values: {},
     expect: (objects) => {
       const definitions = objects.filter(({ kind }) => kind === 'CustomResourceDefinition');
-      expect(definitions.length).toBeGreaterThanOrEqual(3);
+      expect(definitions).toHaveLength(allKinds.length);
       for (const { metadata } of definitions) {
-        expect(metadata.annotations).toMatchObject({ 'helm.sh/resource-policy': 'keep', 'sluice.dev/schema': '1' });
+        expect(metadata.annotations).toMatchObject({
+          'helm.sh/resource-policy': 'keep',
+          'sluice.dev/schema': String(SCHEMA_NUMBER),
+        });
       }
     },
   },

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { accepted } from './accepted.ts';
 import { type ControlPlane, startControlPlane } from '../control-plane/control-plane.ts';
-import { at, MINIMAL, NAMESPACE, refusal, render, type Rendered } from './helm.ts';
+import { allKinds, resourceKinds } from '../../policy/schema/kinds.ts';
+import { at, find, MINIMAL, NAMESPACE, refusal, render, type Rendered } from './helm.ts';
 import { refused } from './refused.ts';
 
 /** Kinds of the Prometheus operator, which the API server of these tests does not know. */
@@ -80,6 +81,20 @@ function expectHardened(deployment: Rendered): void {
     expect(at(container, 'resources.limits.memory')).toEqual(expect.any(String));
   }
 }
+
+describe('the rights of the operator', () => {
+  it('cover each kind of ours and its status, and no more of it', async () => {
+    const [read, write] = at(find(await render(MINIMAL), 'ClusterRole'), 'rules') as {
+      resources: string[];
+      verbs: string[];
+    }[];
+    const plurals = allKinds.map((kind) => resourceKinds[kind].plural);
+    expect(new Set(read?.resources)).toEqual(new Set(plurals));
+    expect(read?.verbs).toEqual(['get', 'list', 'watch']);
+    expect(new Set(write?.resources)).toEqual(new Set(plurals.map((plural) => `${plural}/status`)));
+    expect(write?.verbs).toEqual(['patch']);
+  });
+});
 
 describe('the chart of the CRDs alone', () => {
   it('holds the same definitions as the chart of everything', async () => {

@@ -1,6 +1,7 @@
 // The life of a release, in order: each step goes on where the one before it ended.
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { allKinds, resourceKinds } from '../../policy/schema/kinds.ts';
 import { eventually } from '../harness/eventually.ts';
 import {
   aNamespace,
@@ -67,7 +68,7 @@ const conditionOf = (status: Status, type: string) => status.conditions?.find((c
 async function cleanUp(): Promise<void> {
   await kubectl(['delete', 'namespace', CALLERS, NAMESPACE, '--ignore-not-found', '--timeout=120s']);
   await kubectl(['delete', 'systemhealths', '--all']).catch(() => undefined);
-  const crds = ['ratelimitpolicies', 'systemhealths', 'consumers'].map((name) => `crd/${name}.sluice.dev`);
+  const crds = allKinds.map((kind) => `crd/${resourceKinds[kind].plural}.sluice.dev`);
   await kubectl(['delete', ...crds, '--ignore-not-found']);
 }
 

@@ -107,6 +107,10 @@ const limiter = group('The limiter: decides about requests.', {
     limits: { memory: '512Mi' },
   }),
   checkDomain: text('Domain of POST /check, which names none.', 'default'),
+  unknownDomain: z
+    .enum(['Allow', 'Deny'])
+    .default('Allow')
+    .describe('What becomes of requests to a domain that no policy speaks of.'),
   redisDeadlineMs: count(
     'Milliseconds that a decision waits for Redis before the failure policy decides.',
     100,
@@ -198,6 +202,7 @@ export const chartValues = z.strictObject({
   redis,
   pepper: group('The secret with which API keys are hashed. It must never change unnoticed: all keys depend on it.', {
     existingSecret: secretKey('A Secret with at least 16 characters.', 'pepper'),
+    previousKey: text('Key of the same Secret that holds the pepper before this one, while it is being replaced.'),
   }),
   operator,
   limiter,

@@ -147,6 +147,13 @@ const redis: Accepted[] = [
 
 const limiter: Accepted[] = [
   {
+    name: 'a pepper that is being replaced',
+    values: { pepper: { existingSecret: { name: 'p' }, previousKey: 'before' } },
+    expect: (objects) => {
+      expect(envOf(limiterOf(objects))).toMatchObject({ SLUICE_PREVIOUS_PEPPER_FILE: '/etc/sluice/pepper/before' });
+    },
+  },
+  {
     name: 'no autoscaler',
     values: { limiter: { autoscaling: { enabled: false }, replicas: 5 } },
     expect: (objects) => {
@@ -196,11 +203,12 @@ const limiter: Accepted[] = [
   },
   {
     name: 'settings of the limiter',
-    values: { limiter: { checkDomain: 'shop', redisDeadlineMs: 50, logLevel: 'debug' } },
+    values: { limiter: { checkDomain: 'shop', redisDeadlineMs: 50, logLevel: 'debug', unknownDomain: 'Deny' } },
     expect: (objects) =>
       expect(envOf(limiterOf(objects))).toMatchObject({
         SLUICE_CHECK_DOMAIN: 'shop',
         SLUICE_REDIS_DEADLINE_MS: '50',
+        SLUICE_UNKNOWN_DOMAIN: 'Deny',
         SLUICE_LOG_LEVEL: 'debug',
       }),
   },

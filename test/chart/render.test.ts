@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { limiterOptions, operatorOptions } from '../../cli/settings.ts';
 import { accepted } from './accepted.ts';
 import { type ControlPlane, startControlPlane } from '../control-plane/control-plane.ts';
 import { allKinds, resourceKinds } from '../../policy/schema/kinds.ts';
-import { at, find, MINIMAL, NAMESPACE, refusal, render, type Rendered } from './helm.ts';
+import { at, envOf, find, MINIMAL, NAMESPACE, refusal, render, type Rendered } from './helm.ts';
 import { refused } from './refused.ts';
 
 /** Kinds of the Prometheus operator, which the API server of these tests does not know. */
@@ -53,11 +54,22 @@ describe('every set of values', () => {
     expect(objects.filter(({ kind }) => kind === 'Secret')).toEqual([]);
     for (const object of objects) expectOwned(object);
     for (const object of objects.filter(({ kind }) => kind === 'Deployment')) expectHardened(object);
+    expect(unknownSettings(objects)).toEqual([]);
   });
 });
 
 function asList(items: readonly Rendered[]): string {
   return JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
+}
+
+/** Variables that are set for a program which does not read them: it would go unnoticed. */
+function unknownSettings(objects: readonly Rendered[]): string[] {
+  const programs = { '-operator': operatorOptions(), '-limiter': limiterOptions() };
+  return Object.entries(programs).flatMap(([suffix, options]) => {
+    const known = new Set(options.map(({ envVar }) => envVar));
+    const given = Object.keys(envOf(find(objects, 'Deployment', suffix)));
+    return given.filter((name) => name.startsWith('SLUICE_') && !known.has(name)).map((name) => `${suffix}: ${name}`);
+  });
 }
 
 const CLUSTER_WIDE = new Set(['CustomResourceDefinition', 'ClusterRole', 'ClusterRoleBinding']);

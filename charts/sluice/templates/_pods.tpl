@@ -78,8 +78,6 @@ annotations: {{- toYaml . | nindent 2 }}
   value: /etc/sluice/pepper/{{ $root.Values.pepper.existingSecret.key }}
 - name: SLUICE_LOG_LEVEL
   value: {{ $values.logLevel }}
-- name: SLUICE_POD_NAME
-  valueFrom: { fieldRef: { fieldPath: metadata.name } }
 {{- if $redis.caSecret.name }}
 - name: NODE_EXTRA_CA_CERTS
   value: /etc/sluice/redis-ca/{{ $redis.caSecret.key }}

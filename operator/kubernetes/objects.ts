@@ -12,6 +12,7 @@ const metadata = z.object({
 
 const object = z.object({
   metadata,
+  /** An EndpointSlice has neither. */
   spec: z.unknown().optional(),
   status: z.unknown().optional(),
   /** Of an EndpointSlice. */

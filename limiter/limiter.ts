@@ -20,6 +20,7 @@ import { DenyCache } from './deny-cache.ts';
 import { DeniedList } from './denied.ts';
 import type { DoorParts } from './door.ts';
 import { DOOR_DEFAULTS, type DoorSettings } from './door-settings.ts';
+import { explain } from './explain.ts';
 import { createGrpcDoor, type GrpcDoor } from './grpc/server.ts';
 import { createOps } from './ops/server.ts';
 import { createDoors, type HttpDoors } from './http/server.ts';

@@ -57,6 +57,38 @@ export async function findEnvoy(): Promise<string> {
   return cached;
 }
 
+const VALIDATOR_VERSION = '0.7.2';
+
+/** What an independent validator of OpenAPI says of a document: 'OK', or what is wrong. */
+export async function validateOpenApi(file: string): Promise<string> {
+  const folder = join(homedir(), '.cache', 'sluice', 'programs', `openapi-spec-validator-${VALIDATOR_VERSION}`);
+  if (!(await isThere(folder))) {
+    const aside = `${folder}.${process.pid}`;
+    try {
+      await run('pip', ['install', '--quiet', '--target', aside, `openapi-spec-validator==${VALIDATOR_VERSION}`]);
+      await rename(aside, folder);
+    } catch (error) {
+      await rm(aside, { recursive: true, force: true });
+      if (!(await isThere(folder))) {
+        const wish = `make \`pip install openapi-spec-validator==${VALIDATOR_VERSION}\` work`;
+        throw new Error(`the validator of OpenAPI is missing; the test of /openapi.json needs it: ${wish}`, {
+          cause: error,
+        });
+      }
+    }
+  }
+  const { stdout } = await run('python3', ['-m', 'openapi_spec_validator', file], {
+    env: { ...process.env, PYTHONPATH: folder },
+  });
+  return stdout.trim();
+}
+
+const isThere = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
 async function onPath(name: string): Promise<string | undefined> {
   for (const folder of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']) {
     const candidate = join(folder, name);

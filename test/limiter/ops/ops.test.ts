@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../../harness/eventually.ts';
 import {
@@ -13,6 +16,7 @@ import {
 } from '../../harness/limiter.ts';
 import { aPolicy, publishEntries, publishKeys } from '../../harness/publish.ts';
 import { type PrivateRedis, privateRedis } from '../../harness/redis.ts';
+import { validateOpenApi } from '../../integrations/programs.ts';
 import {
   batchAnswerSchema,
   decisionAnswerSchema,
@@ -171,6 +175,33 @@ describe('a refund', () => {
   });
 });
 
+describe('POST /explain', () => {
+  const asked = { domain: 'payments.quiet', consumer: 'curious' };
+
+  it('tells how a decision comes about, and counts nothing', async () => {
+    for (let i = 0; i < 3; i += 1) {
+      const { status, body } = await ops('/explain', asked);
+      expect(status).toBe(200);
+      expect(body).toMatchObject({
+        domain: 'payments.quiet',
+        decision: { action: 'ALLOW', reason: 'WITHIN_LIMIT' },
+        identity: { outcome: 'identified', consumer: 'caller:curious', trusted: true },
+      });
+      expect(JSON.stringify(body)).toContain('per-consumer');
+    }
+    expect((await limiter.check(asked)).body).toMatchObject({ allowed: true, remaining: 0 });
+    expect((await ops('/explain', asked)).body).toMatchObject({ decision: { action: 'THROTTLE' } });
+  });
+
+  it('takes what the decision API takes, and refuses the rest alike', async () => {
+    expect(await ops('/explain', { ...asked, tier: 'gold' })).toMatchObject({
+      status: 400,
+      body: { errors: [{ field: 'tier', reason: 'UNKNOWN_TIER' }] },
+    });
+    expect(await ops('/explain', {})).toMatchObject({ status: 400, body: { errors: [{ field: 'domain' }] } });
+  });
+});
+
 describe('answers', () => {
   it('are as the description of the API has them', async () => {
     const check = (body: Json): Promise<Answer> => limiter.check({ domain: 'payments.quiet', ...body });
@@ -208,6 +239,10 @@ describe('the port for operators', () => {
     expect(Object.keys(Object(body['paths']))).toEqual(
       expect.arrayContaining(['/v1/decision/check', '/check', '/json', '/health', '/authz/{domain}/{rest}', '/denied']),
     );
+    const file = join(mkdtempSync(join(tmpdir(), 'sluice-openapi-')), 'openapi.json');
+    writeFileSync(file, JSON.stringify(body));
+    expect(await validateOpenApi(file)).toMatch(/OK$/);
+    rmSync(dirname(file), { recursive: true });
     const text = async (path: string): Promise<string> => (await fetch(`${limiter.opsUrl}${path}`)).text();
     const page = await text('/docs');
     expect(page).toContain('swagger-ui');

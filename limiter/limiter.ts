@@ -24,7 +24,6 @@ import { explain } from './explain.ts';
 import { createGrpcDoor, type GrpcDoor } from './grpc/server.ts';
 import { createOps } from './ops/server.ts';
 import { createDoors, type HttpDoors } from './http/server.ts';
-import { explain } from './explain.ts';
 import { Identifier } from './identify.ts';
 import { IPBlocks } from './ip-blocks.ts';
 import { KeyCache } from './key-cache.ts';

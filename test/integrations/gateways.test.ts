@@ -141,10 +141,9 @@ describe.each(GATEWAYS)('$name', ({ name, spec, saysOnAllowed }) => {
 
   const ask = (path: string, init: RequestInit & { key?: string } = {}): Promise<Response> => {
     const { key, ...rest } = init;
-    return fetch(`${gateway.url}${path}`, {
-      ...rest,
-      headers: { ...(key === undefined ? {} : { 'x-api-key': key }), ...rest.headers },
-    });
+    const headers = new Headers(rest.headers);
+    if (key !== undefined) headers.set('x-api-key', key);
+    return fetch(`${gateway.url}${path}`, { ...rest, headers });
   };
 
   it('lets allowed requests through as they are, and denies with 429 and Retry-After', async () => {

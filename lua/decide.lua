@@ -6,17 +6,15 @@
 -- their own right, charged as a whole, and never heard. Nothing is written before everything is read and computed. A
 -- denial writes penalty state only (and after the clock of Redis stepped back, moves the state to the new time).
 --
--- KEYS[1..n]   hashes of counters and of penalties, and indexes of penalties, in one slot
--- ARGV[1]      number of requests
--- then for each request
---   mode       1 = consume; 0 = peek: the same answer, and nothing is written; 2.. = mode - 1 denials that a pod remembered
---              and answered by itself: the request lists only the rules and limits that had denied. Nothing is judged or
---              charged, the denials fill meters, all at once; at most one violation comes of it, none while a penalty blocks
+-- KEYS[1..n]   for each request the keys that its shape numbers: hashes of counters and of penalties, and indexes of
+--              penalties, all in one slot; a key may be named by several requests
+-- ARGV[1]      number of shapes
+-- ARGV[2..]    the shapes: what requests have in common, each one text of parts between spaces
+--   keys       number of keys of a request; "key" below is a number from 1 to it
 --   penalties  number of them (0..16), and for each
---     key        index into KEYS
---     index      index into KEYS, of the index of subjects above NORMAL
+--     key        of its hash
+--     index      key of the index of subjects above NORMAL
 --     enforced   1, or 0 = the machine runs and is not heard
---     subject    its text, for people (<= 256 bytes)
 --     tolerance  percent of the full limit that the excess meters hold; 0 = every denial is a violation
 --     window     seconds within which violations count
 --     min_step   seconds between two steps up
@@ -31,13 +29,19 @@
 --     cost       what it takes from each of its limits (requests, >= 1)
 --     after      number of conditions, and for each: index of a rule, outcome (1 admitted, 2 denied, 3 not run)
 --     limits     number of its limits (1..16 in all rules of a request), and for each
---       key        index into KEYS
+--       key        of its hash
 --       field      the field of the limit in that hash
 --       algorithm  1 = token bucket, 2 = sliding window, 3 = sliding window log
 --       capacity   requests: the depth of the bucket, or the most in any trailing window
 --       refill     requests per window (token bucket; otherwise not used)
 --       window     seconds
 --       full       capacity and refill while NORMAL (requests): what the excess meter is made from
+-- then for each request
+--   shape      number of its shape, from 1
+--   mode       1 = consume; 0 = peek: the same answer, and nothing is written; 2.. = mode - 1 denials that a pod remembered
+--              and answered by itself: the request lists only the rules and limits that had denied. Nothing is judged or
+--              charged, the denials fill meters, all at once; at most one violation comes of it, none while a penalty blocks
+--   subjects   for each penalty whom it is about, for people (<= 256 bytes)
 -- Reply        the time of Redis (microseconds), then for each request one string of numbers:
 --   2                                       a key of it holds something else (WRONGTYPE)
 --   <code> <retry_after> <by_throttle> <penalty>... <rule>...
@@ -154,7 +158,7 @@ local function describe_penalties(reply, request, before)
     local machine = machine_of(one).state
     local left = penalty.boundary(machine)
     left = left and left - now or machine.state == NORMAL and 0 or -1
-    reply[#reply + 1] = string.format('%.0f %.0f %.0f %.0f', before[one], machine.state, left, machine.violations)
+    reply[#reply + 1] = string.format('%d %d %d %d', before[one], machine.state, left, machine.violations)
   end
 end
 
@@ -167,7 +171,7 @@ local function describe_rules(reply, request, outcomes, waits, states)
         local limit = rule.limits[n]
         local shown = effective(limit, rule, states[rule.penalty])
         local remaining, reset_after = limit.algorithm.report(counter_of(limit).state, shown, now)
-        reply[#reply + 1] = string.format('%.0f %.0f %.0f', remaining, waits[i][n], reset_after)
+        reply[#reply + 1] = string.format('%d %d %d', remaining, waits[i][n], reset_after)
       end
     end
   end
@@ -204,10 +208,53 @@ local function count_remembered(request, before)
   return table.concat(reply, ' ')
 end
 
+-- A request without penalties, shadow rules and conditions, which most are: the same as below, without what cannot be.
+local function decide_plain(request)
+  local limits, admitted, longest = request.limits, true, 0
+  for i = 1, #limits do
+    local limit = limits[i]
+    local entry = counter_of(limit)
+    if limit.algorithm.advance(entry.state, limit, now) then
+      entry.moved, has_moved = true, true
+    end
+    local admits, wait = limit.algorithm.evaluate(entry.state, limit, now)
+    limit.wait = wait
+    if not admits then
+      admitted = false
+      longest = (wait == -1 or longest == -1) and -1 or math.max(longest, wait)
+    end
+  end
+  for i = 1, admitted and request.consumes and #limits or 0 do
+    local limit = limits[i]
+    limit.algorithm.charge(limit.entry.state, limit, now)
+    touch(limit.subject, limit.entry)
+  end
+  if has_moved and request.consumes then
+    keep_moved(request)
+  end
+  local reply = { admitted and '1 0 0' or string.format('0 %d 0', longest) }
+  for i = 1, #request.rules do
+    local rule, outcome = request.rules[i], ADMITTED
+    reply[#reply + 1] = ADMITTED
+    local at = #reply
+    for n = 1, #rule.limits do
+      local limit = rule.limits[n]
+      local remaining, reset_after = limit.algorithm.report(limit.entry.state, limit, now)
+      reply[#reply + 1] = string.format('%d %d %d', remaining, limit.wait, reset_after)
+      outcome = limit.wait == 0 and outcome or DENIED
+    end
+    reply[at] = outcome
+  end
+  return table.concat(reply, ' ')
+end
+
 local function decide()
   local request = read_request()
   if not request.readable then
     return '2'
+  end
+  if request.is_plain and request.remembered <= 0 then
+    return decide_plain(request)
   end
   local before = {}
   for _, one in ipairs(request.penalties) do
@@ -239,10 +286,9 @@ local function decide()
     keep_moved(request)
   end
   if not admitted then
-    local is_plain = not blocked and not request.has_conditions and #request.penalties == 0
-    wait = is_plain and longest_wait(request, outcomes, waits) or retry_after(request)
+    wait = retry_after(request)
   end
-  local reply = { string.format('%.0f %.0f %.0f', blocked and 3 or admitted and 1 or 0, wait, by_throttle) }
+  local reply = { string.format('%d %d %d', blocked and 3 or admitted and 1 or 0, wait, by_throttle) }
   describe_penalties(reply, request, before)
   describe_rules(reply, request, outcomes, waits, states)
   return table.concat(reply, ' ')
@@ -252,12 +298,12 @@ end
 --@include write-subjects.lua
 
 local replies = { string.format('%.0f', now) }
-for i = 1, tonumber(ARGV[1]) do
-  replies[i + 1] = decide()
+while argument < #ARGV do
+  replies[#replies + 1] = decide()
 end
-for key_index, subject in pairs(subjects) do
+for key, subject in pairs(subjects) do
   if subject and subject.dirty then
-    store(KEYS[key_index], subject)
+    store(key, subject)
   end
 end
 return replies

@@ -7,8 +7,8 @@
 local MOST_INDEXED = 10000
 
 local function index_penalty(entry)
-  local key, subject = KEYS[entry.penalty.index], string.match(KEYS[entry.penalty.key_index], '[^:]+$')
-  local falls = penalty.normal_in(entry.state, entry.penalty.config, now)
+  local key, subject = entry.index, string.match(entry.key, '[^:]+$')
+  local falls = penalty.normal_in(entry.state, entry.config, now)
   local ends = falls and string.format('%.0f', math.ceil((now + falls) / 1000000)) or '+inf'
   -- A key that holds something else costs the list, never the penalty: by now the hash is written.
   if type(redis.pcall('ZADD', key, ends, subject)) == 'table' then

@@ -156,19 +156,3 @@ local function retry_after(request)
   end
   return -1
 end
-
--- The same where no rule waits for another and no penalty is in the way: the longest wait.
-local function longest_wait(request, outcomes, waits)
-  local longest = 0
-  for i, list in pairs(waits) do
-    if outcomes[i] == DENIED and request.rules[i].group == 0 then
-      for _, wait in ipairs(list) do
-        if wait == -1 then
-          return -1
-        end
-        longest = math.max(longest, wait)
-      end
-    end
-  end
-  return longest
-end

@@ -1,41 +1,47 @@
 -- read-request.lua: the arguments of the decision script as tables. A fragment: included by decide.lua, whose header says
 -- what the arguments are. Needs the algorithms, and reads each hash once, when a request first names it.
+--
+-- Requests of one batch are mostly alike: what they have in common is a shape, sent and parsed once. A request borrows
+-- the tables of its shape while it is decided, which is over before the next one is read.
 
-local argument = 1
-local function next_text()
-  argument = argument + 1
-  return ARGV[argument]
-end
-local function next_number()
-  argument = argument + 1
-  return tonumber(ARGV[argument])
-end
-
--- One hash as read, and the states of it that were computed since. `false`: its key holds no hash.
+-- One hash as read, and the states of it that were computed since, by key. `false`: the key holds no hash.
 local subjects = {}
 
-local function subject_of(key_index)
-  local subject = subjects[key_index]
+local function subject_of(key)
+  local subject = subjects[key]
   if subject == nil then
-    local reply = redis.pcall('HGETALL', KEYS[key_index])
+    local reply = redis.pcall('HGETALL', key)
     if reply.err then
       subject = false
     else
-      subject = { stored = {}, states = {}, dirty = false }
+      local stored = {}
       for i = 1, #reply, 2 do
-        subject.stored[reply[i]] = reply[i + 1]
+        stored[reply[i]] = reply[i + 1]
       end
+      subject = { stored = stored, states = {}, dirty = false }
     end
-    subjects[key_index] = subject
+    subjects[key] = subject
   end
   return subject
 end
 
+-- ---- shapes
+
+-- The parts of the shape that is being read, and how many of them were.
+local parts, taken
+
+local function next_text()
+  taken = taken + 1
+  return parts[taken]
+end
+
+local function next_number()
+  taken = taken + 1
+  return tonumber(parts[taken])
+end
+
 local function read_penalty()
-  local key_index = next_number()
-  local one = { key_index = key_index, subject = subject_of(key_index), index = next_number() }
-  one.enforced = next_number() == 1
-  one.text = next_text()
+  local one = { key_position = next_number(), index_position = next_number(), enforced = next_number() == 1 }
   one.tolerance = next_number()
   local config = { window = next_number() * 1000000, min_step = next_number() * 1000000, violations = {}, duration = {} }
   for state = WARN, TEMP_BLOCK do
@@ -55,7 +61,7 @@ end
 
 local function read_limit(cost)
   return {
-    subject = subject_of(next_number()),
+    key_position = next_number(),
     field = next_text(),
     algorithm = ALGORITHMS[next_number()],
     capacity = next_number(),
@@ -110,26 +116,62 @@ local function register(rule, rules)
   end
 end
 
-local function read_request()
-  local mode = next_number()
-  local request = { consumes = mode == 1, remembered = mode - 1, penalties = {}, rules = {}, shadows = {}, readable = true }
+local function read_shape(text)
+  parts, taken = {}, 0
+  for part in string.gmatch(text, '%S+') do
+    parts[#parts + 1] = part
+  end
+  local shape = { keys = next_number(), penalties = {}, rules = {}, limits = {}, shadows = {}, is_plain = true }
   for i = 1, next_number() do
-    request.penalties[i] = read_penalty()
-    request.readable = request.readable and request.penalties[i].subject
+    shape.penalties[i] = read_penalty()
+    shape.is_plain = false
   end
   for i = 1, next_number() do
-    local rule = read_rule(request.penalties, i)
-    request.rules[i] = rule
+    local rule = read_rule(shape.penalties, i)
+    shape.rules[i] = rule
     if rule.group ~= 0 then
-      request.shadows[rule.group] = true
+      shape.shadows[rule.group] = true
+      shape.is_plain = false
     end
     if rule.after ~= NO_CONDITIONS then
-      register(rule, request.rules)
-      request.has_conditions = true
+      register(rule, shape.rules)
+      shape.is_plain = false
     end
     for n = 1, #rule.limits do
-      request.readable = request.readable and rule.limits[n].subject
+      shape.limits[#shape.limits + 1] = rule.limits[n]
     end
   end
+  return shape
+end
+
+local shapes = {}
+local argument = 1 + tonumber(ARGV[1])
+for i = 2, argument do
+  shapes[i - 1] = read_shape(ARGV[i])
+end
+
+-- ---- requests
+
+-- Keys that requests before this one named.
+local named = 0
+
+local function read_request()
+  local request, mode = shapes[tonumber(ARGV[argument + 1])], tonumber(ARGV[argument + 2])
+  argument = argument + 2
+  request.consumes, request.remembered, request.readable = mode == 1, mode - 1, true
+  for i = 1, #request.penalties do
+    local one = request.penalties[i]
+    argument = argument + 1
+    one.text = ARGV[argument]
+    one.key, one.index = KEYS[named + one.key_position], KEYS[named + one.index_position]
+    one.subject = subject_of(one.key)
+    request.readable = request.readable and one.subject
+  end
+  for i = 1, #request.limits do
+    local limit = request.limits[i]
+    limit.subject, limit.entry = subject_of(KEYS[named + limit.key_position]), nil
+    request.readable = request.readable and limit.subject
+  end
+  named = named + request.keys
   return request
 end

@@ -32,7 +32,8 @@ end
 local function machine_of(one)
   local entry = one.subject.states[PENALTY_FIELD]
   if not entry then
-    entry = { state = penalty.read(one.subject.stored[PENALTY_FIELD]), penalty = one, changed = false }
+    entry = { state = penalty.read(one.subject.stored[PENALTY_FIELD]), config = one.config, changed = false }
+    entry.text, entry.key, entry.index = one.text, one.key, one.index
     one.subject.states[PENALTY_FIELD] = entry
   end
   if penalty.advance(entry.state, one.config, now) then

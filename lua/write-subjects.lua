@@ -3,41 +3,58 @@
 
 -- The microseconds for which a changed entry says anything, nil = for ever.
 local function matters_for(entry, packed)
-  if entry.penalty then
-    return penalty.matters_for(entry.state, entry.penalty.config, now)
+  if entry.config then
+    return penalty.matters_for(entry.state, entry.config, now)
   end
   return entry.limit.algorithm.recovers_in(packed, now)
+end
+
+-- Whose state it is; nil for what is none.
+local function algorithm_of(packed)
+  return #packed >= 13 and (ALGORITHM_OF_TAG[string.byte(packed)] or ring) or nil
 end
 
 local function is_recovered(field, packed)
   if field == PENALTY_FIELD or field == TEXT_FIELD or field == DURATIONS_FIELD then
     return false
   end
-  local algorithm = ALGORITHM_OF_TAG[string.byte(packed)] or ring
-  return #packed < 13 or algorithm.recovers_in(packed, now) <= 0
+  local algorithm = algorithm_of(packed)
+  return not algorithm or algorithm.recovers_in(packed, now) <= 0
 end
 
--- What to store of one hash, and for how long it matters (microseconds, nil = for ever).
+-- The end of what a counter says, in steps of an eighth of its window: so that not every request moves the expiry.
+local function end_of(limit, packed)
+  local step = math.max(1000000, limit.window / 8)
+  return math.ceil((now + limit.algorithm.recovers_in(packed, now)) / step) * step
+end
+
+-- What to store of one hash, and for how long it matters: microseconds, nil = for ever, 0 = its expiry is late enough.
+-- Whoever wrote a counter before made the hash last until the end of what it said then.
 local function changes_of(subject)
-  local changed, longest, is_forever = {}, 0, false
+  local changed, longest, is_forever, is_longer = {}, 0, false, false
   local function set(field, value)
     changed[#changed + 1] = field
     changed[#changed + 1] = value
   end
   for field, entry in pairs(subject.states) do
-    if entry.changed then
-      local packed = entry.penalty and penalty.write(entry.state) or entry.limit.algorithm.write(entry.state, entry.limit)
+    if entry.changed and entry.config then
+      local packed = penalty.write(entry.state)
       set(field, packed)
-      if entry.penalty then
-        set(TEXT_FIELD, entry.penalty.text)
-        set(DURATIONS_FIELD, penalty.write_durations(entry.penalty.config))
-      end
+      set(TEXT_FIELD, entry.text)
+      set(DURATIONS_FIELD, penalty.write_durations(entry.config))
       local matters = matters_for(entry, packed)
-      is_forever = is_forever or not matters
+      is_forever, is_longer = is_forever or not matters, true
       longest = math.max(longest, matters or 0)
+    elseif entry.changed then
+      local limit, before = entry.limit, subject.stored[field]
+      local packed = limit.algorithm.write(entry.state, limit)
+      set(field, packed)
+      local ends = end_of(limit, packed)
+      is_longer = is_longer or not before or algorithm_of(before) ~= limit.algorithm or end_of(limit, before) < ends
+      longest = math.max(longest, ends - now)
     end
   end
-  return changed, not is_forever and longest or nil
+  return changed, not is_forever and (is_longer and longest or 0) or nil
 end
 
 -- Fields that have recovered and were not used.
@@ -61,11 +78,13 @@ local function store(key, subject)
   for first = 1, #recovered, 1000 do
     redis.call('HDEL', key, unpack(recovered, first, math.min(first + 999, #recovered)))
   end
-  local ttl = longest and math.ceil(longest / 1000) + 1000
-  if not ttl then
+  if not longest then
     redis.call('PERSIST', key)
-  elseif ttl > redis.call('PTTL', key) then
-    redis.call('PEXPIRE', key, string.format('%.0f', ttl))
+  elseif longest > 0 then
+    local ttl = math.ceil(longest / 1000) + 1000
+    if ttl > redis.call('PTTL', key) then
+      redis.call('PEXPIRE', key, string.format('%.0f', ttl))
+    end
   end
   local machine = subject.states[PENALTY_FIELD]
   if machine and machine.changed and machine.state.state ~= NORMAL then

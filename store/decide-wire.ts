@@ -1,5 +1,6 @@
 import type { LimitOutcome, PenaltyOutcome, PenaltyState, Verdict } from '../policy/decision.ts';
-import type { RuleOutcome, SelectedLimit, SelectedPenalty, SelectedRule, Selection } from '../policy/select.ts';
+import type { CompiledPenalty } from '../policy/documents.ts';
+import type { RuleOutcome, SelectedLimit, SelectedRule, Selection } from '../policy/select.ts';
 import { StoreError } from './errors.ts';
 import type { Names } from './names.ts';
 import { integerOf } from './reply.ts';
@@ -49,68 +50,82 @@ export class DecideArguments {
   readonly keys: string[] = [];
   readonly args: (string | number)[];
   readonly #names: Names;
-  readonly #positions = new Map<string, number>();
+  /** Numbers of shapes by their text: requests of one batch are mostly alike. */
+  readonly #shapes = new Map<string, number>();
+  /** Where the keys of the request in hand begin. */
+  #firstKey = 0;
 
   constructor(names: Names, requests: readonly DecideRequest[]) {
     this.#names = names;
-    this.args = [requests.length];
-    for (const request of requests) this.#addRequest(request);
+    const args: (string | number)[] = [];
+    for (const request of requests) {
+      this.#firstKey = this.keys.length;
+      args.push(this.#shapeOf(request), modeOf(request));
+      for (const { text } of request.selection.penalties) args.push(text);
+    }
+    this.args = [this.#shapes.size, ...this.#shapes.keys(), ...args];
   }
 
-  #addRequest(request: DecideRequest): void {
-    const { partition, selection } = request;
-    this.args.push(modeOf(request), selection.penalties.length);
-    for (const penalty of selection.penalties) this.#addPenalty(partition, penalty);
-    this.args.push(selection.rules.length);
-    for (const rule of selection.rules) this.#addRule(partition, rule);
-  }
-
-  #addPenalty(partition: string, { subject, text, penalty }: SelectedPenalty): void {
-    const { warn, throttle, tempBlock, block } = penalty;
-    const [key, index] = [this.#names.penalty(partition, subject), this.#names.penaltyIndex(partition)];
-    this.args.push(this.#key(key), this.#key(index), penalty.enforced ? 1 : 0, text);
-    this.args.push(penalty.tolerancePercent, penalty.violationWindowSeconds, penalty.minSecondsPerStep);
-    this.args.push(warn?.violations ?? 0, warn?.forSeconds ?? 0);
-    this.args.push(throttle?.violations ?? 0, throttle?.forSeconds ?? 0, throttle?.limitPercent ?? 100);
-    this.args.push(tempBlock?.violations ?? 0, tempBlock?.forSeconds ?? 0);
-    this.args.push(block?.tempBlocks ?? 0, block?.withinSeconds ?? 0, block?.forSeconds ?? 0);
-  }
-
-  #addRule(partition: string, rule: SelectedRule): void {
-    this.args.push(
-      rule.group,
-      rule.penalty === undefined ? 0 : rule.penalty + 1,
-      rule.throttled ? 1 : 0,
-      rule.cost,
-      rule.after.length,
-    );
-    for (const condition of rule.after) this.args.push(condition.rule + 1, OUTCOME_CODES[condition.outcome]);
-    this.args.push(rule.limits.length);
-    for (const limit of rule.limits) this.#addLimit(partition, limit);
-  }
-
-  #addLimit(partition: string, limit: SelectedLimit): void {
-    const { field, algorithm, capacity, refill, windowSeconds, normalCapacity, normalRefill } = limit;
-    const key = this.#key(this.#names.counters(partition, limit.subject));
-    this.args.push(
-      key,
-      field,
-      ALGORITHM_CODES[algorithm],
-      capacity,
-      refill,
-      windowSeconds,
-      normalCapacity,
-      normalRefill,
-    );
-  }
-
-  #key(name: string): number {
-    const known = this.#positions.get(name);
+  /** Names the keys of a request; the number of its shape. */
+  #shapeOf({ partition, selection }: DecideRequest): number {
+    let text = String(selection.penalties.length);
+    for (const { subject, penalty } of selection.penalties) {
+      const key = this.#key(this.#names.penalty(partition, subject));
+      text += ` ${key} ${this.#key(this.#names.penaltyIndex(partition))} ${penaltyText(penalty)}`;
+    }
+    text += ` ${selection.rules.length}`;
+    for (const rule of selection.rules) text += this.#ruleText(partition, rule);
+    text = `${this.keys.length - this.#firstKey} ${text}`;
+    const known = this.#shapes.get(text);
     if (known !== undefined) return known;
-    const position = this.keys.push(name);
-    this.#positions.set(name, position);
-    return position;
+    const number = this.#shapes.size + 1;
+    this.#shapes.set(text, number);
+    return number;
   }
+
+  #ruleText(partition: string, rule: SelectedRule): string {
+    const penalty = rule.penalty === undefined ? 0 : rule.penalty + 1;
+    let text = ` ${rule.group} ${penalty} ${rule.throttled ? 1 : 0} ${rule.cost} ${rule.after.length}`;
+    for (const condition of rule.after) text += ` ${condition.rule + 1} ${OUTCOME_CODES[condition.outcome]}`;
+    text += ` ${rule.limits.length}`;
+    let subject = '';
+    let key = 0;
+    for (const limit of rule.limits) {
+      // Limits of one rule count the same subject.
+      if (limit.subject !== subject) key = this.#key(this.#names.counters(partition, limit.subject));
+      ({ subject } = limit);
+      text += ` ${key}${limitText(limit)}`;
+    }
+    return text;
+  }
+
+  /** The number of a key among those of the request in hand, from 1. */
+  #key(name: string): number {
+    for (let i = this.#firstKey; i < this.keys.length; i += 1) {
+      if (this.keys[i] === name) return i - this.#firstKey + 1;
+    }
+    return this.keys.push(name) - this.#firstKey;
+  }
+}
+
+function limitText(limit: SelectedLimit): string {
+  const { field, algorithm, capacity, refill, windowSeconds, normalCapacity, normalRefill } = limit;
+  return ` ${field} ${ALGORITHM_CODES[algorithm]} ${capacity} ${refill} ${windowSeconds} ${normalCapacity} ${normalRefill}`;
+}
+
+function penaltyText(penalty: CompiledPenalty): string {
+  const { enforced, tolerancePercent, violationWindowSeconds, minSecondsPerStep } = penalty;
+  const { warn, throttle, tempBlock, block } = penalty;
+  return [
+    enforced ? 1 : 0,
+    tolerancePercent,
+    violationWindowSeconds,
+    minSecondsPerStep,
+    ...[warn?.violations ?? 0, warn?.forSeconds ?? 0],
+    ...[throttle?.violations ?? 0, throttle?.forSeconds ?? 0, throttle?.limitPercent ?? 100],
+    ...[tempBlock?.violations ?? 0, tempBlock?.forSeconds ?? 0],
+    ...[block?.tempBlocks ?? 0, block?.withinSeconds ?? 0, block?.forSeconds ?? 0],
+  ].join(' ');
 }
 
 /** The verdict on one request from its part of the reply. Throws StoreError WRONG_TYPE or BAD_REPLY. */

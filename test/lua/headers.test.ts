@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { readScript } from '../../store/script.ts';
 
 const FOLDER = join(import.meta.dirname, '../../lua');
 
@@ -10,7 +11,9 @@ type ScriptFile = { readonly name: string; readonly header: readonly string[]; r
 function readScriptFile(name: string): ScriptFile {
   const [first = '', ...lines] = readFileSync(join(FOLDER, name), 'utf8').split('\n');
   const end = lines.findIndex((line) => !line.startsWith('--'));
-  const code = [first, ...lines.slice(end)].filter((line) => !line.startsWith('--')).join('\n');
+  // With its fragments: they read arguments too.
+  const whole = first.startsWith('#!lua') ? readScript(name.replace(/\.lua$/, '')).split('\n') : [first, ...lines];
+  const code = whole.filter((line) => !line.startsWith('--')).join('\n');
   return { name, header: lines.slice(0, end), code };
 }
 

@@ -8,6 +8,11 @@ import type { DecideRequest } from '../../store/decide-wire.ts';
 import { createNames } from '../../store/names.ts';
 import { pardon } from '../../store/pardon.ts';
 import { subscribeToChanges } from '../../store/changes.ts';
+import { Charges } from '../../limiter/refunds.ts';
+import type { Selection } from '../../policy/select.ts';
+import type { DomainIndex } from '../../policy/snapshot.ts';
+import { aWindow } from '../harness/limits.ts';
+import { plainRequest } from '../harness/plain.ts';
 import { callsOf, resetCommandStats } from '../harness/command-stats.ts';
 import { eventually } from '../harness/eventually.ts';
 import { punishableRequest, quickPenalty } from '../harness/penalties.ts';
@@ -17,6 +22,14 @@ import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
 const names = createNames('default');
 const START_MICROS = 1_790_000_000_000_000n;
 const FLUSH_MILLIS = 100;
+
+/** What a selection has besides rules and penalties. */
+const NOTHING_ELSE: Omit<Selection, 'rules' | 'penalties'> = {
+  missing: [],
+  exemptions: [],
+  overrides: [],
+  blockedBy: undefined,
+};
 
 const usual: Partial<CompiledPenalty> = {
   tolerancePercent: 100,
@@ -144,6 +157,24 @@ describe('a pardon', () => {
       expect((await cache.decide(request)).code).toBe('denied');
     });
     subscription.close();
+    decider.stop();
+  });
+});
+
+describe('a refund', () => {
+  it('without an id ends what the pod remembers of its subjects at once', async () => {
+    const clock = new RedisClock();
+    const decider = new Decider(server.redis, names, clock, { deadlineMillis: 60_000 });
+    const cache = new DenyCache({ decider, clock, configuration: () => 'one' });
+    const charges = new Charges(server.redis, names, 60_000, (subject) => cache.forget(subject));
+    const request = plainRequest('p', [aWindow({ subject: 'refunded', capacity: 1, windowSeconds: 3_600 })]);
+    const { code: first } = await cache.decide(request);
+    const verdict = await cache.decide(request);
+    expect([first, verdict.code]).toEqual(['admitted', 'denied']);
+    const selection = { ...NOTHING_ELSE, ...request.selection };
+    const domain = { domain: 'd', partition: 'p', settings: {} } as unknown as DomainIndex;
+    await charges.giveBack({ domain, context: {}, selection, verdict, onRule: () => undefined });
+    expect((await cache.decide(request)).code).toBe('admitted');
     decider.stop();
   });
 });

@@ -110,6 +110,14 @@ describe('the budget of subjects', () => {
     expect(own(pod, 'newest', 20)).toBe(10);
   });
 
+  it('counts a subject once that is seen in both windows', () => {
+    const pod = aPod(10);
+    expect(own(pod, 'old', 5)).toBe(5);
+    pod.wait(WINDOW_MILLIS);
+    expect(own(pod, 'old', 5)).toBe(5);
+    expect(own(pod, 'new', 10)).toBe(5);
+  });
+
   it('counts in the longest window of the rule, and says once in each that it overflows', () => {
     const pod = aPod(1);
     const ask = (name: string): void => {

@@ -21,6 +21,7 @@ import {
   type ValidPolicy,
   type ValidResource,
 } from './resource.ts';
+import type { LabelSelector } from './schema/label-selector.ts';
 import type { Limit } from './schema/limit.ts';
 import type { Penalty } from './schema/penalty.ts';
 import { MAX_COST, type Rule } from './schema/rate-limit-policy.ts';
@@ -104,9 +105,13 @@ export function compileHealth(health: ValidHealth): HealthDocument {
     ...(spec.reason === undefined ? {} : { reason: spec.reason }),
     ...(spec.expiresAt === undefined ? {} : { expiresAtMicros: Date.parse(spec.expiresAt) * 1000 }),
     ...(spec.scope?.domains === undefined ? {} : { domains: spec.scope.domains }),
-    ...(spec.scope?.policySelector === undefined ? {} : { policySelector: spec.scope.policySelector }),
+    ...(spec.scope?.policySelector === undefined ? {} : { policySelector: selectorOf(spec.scope.policySelector) }),
     ...(spec.scope?.tiers === undefined ? {} : { tiers: spec.scope.tiers }),
   };
+}
+
+function selectorOf({ matchLabels, ...rest }: LabelSelector): LabelSelector {
+  return matchLabels === undefined ? rest : { matchLabels: inOrderOfKeys(matchLabels), ...rest };
 }
 
 export function compileDomain({ spec, metadata }: ValidDomain): DomainDocument {

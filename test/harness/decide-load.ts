@@ -13,6 +13,8 @@ export type Load = {
   readonly installation: string;
   readonly limit: SelectedLimit;
   readonly decisions: number;
+  /** Connections that they are spread over; 1 if it is not given. */
+  readonly connections?: number;
   /** Decisions that are asked for before the first of them is answered. */
   readonly concurrency: number;
 };
@@ -22,20 +24,29 @@ export type LoadResult = { readonly decided: number; readonly admittedAt: readon
 
 /** Asks `decisions` times for one request. Any error is thrown: here Redis is healthy. */
 export async function runLoad(load: Load): Promise<LoadResult> {
-  const redis = connect(load.url, { onDown: () => undefined, onReady: () => undefined });
-  await whenReady(redis, AbortSignal.timeout(30_000));
-  const decider = new Decider(redis, createNames(load.installation), new RedisClock(), { deadlineMillis: 60_000 });
+  const connections = await Promise.all(
+    Array.from({ length: load.connections ?? 1 }, async () => {
+      const redis = connect(load.url, { onDown: () => undefined, onReady: () => undefined });
+      await whenReady(redis, AbortSignal.timeout(30_000));
+      return redis;
+    }),
+  );
+  const deciders = connections.map(
+    (redis) => new Decider(redis, createNames(load.installation), new RedisClock(), { deadlineMillis: 60_000 }),
+  );
   const admittedAt: number[] = [];
   let asked = 0;
   const one = async (): Promise<void> => {
     while (asked < load.decisions) {
+      const decider = deciders[asked % deciders.length];
+      if (decider === undefined) throw new Error('there is no connection');
       asked += 1;
       const { admitted, redisMicros } = await decidePlain(decider, { partition: 'p', cost: 1, limits: [load.limit] });
       if (admitted) admittedAt.push(redisMicros);
     }
   };
   await Promise.all(Array.from({ length: load.concurrency }, one));
-  disconnect(redis);
+  connections.forEach(disconnect);
   return { decided: asked, admittedAt };
 }
 

@@ -39,23 +39,25 @@ describe.each([
   ['a token bucket', aBucket({ windowSeconds: 1, capacity: 150, refill: 100 })],
   ['a sliding window', aWindow({ windowSeconds: 1, capacity: 150 })],
 ])('%s under concurrent load', (title, limit) => {
-  it('admits no more than its bound over two connections together', async () => {
+  it('admits no more than its bound over two connections together [P1] [P2]', async () => {
     const shared = { ...limit, subject: `${title}, connections` };
     const results = await Promise.all([runLoad(aLoad(shared, 6_000)), runLoad(aLoad(shared, 6_000))]);
     expectWithinBound(shared, results);
   });
 
-  it('admits no more than its bound over three processes together', async () => {
+  it('admits no more than its bound over 100,000 requests of four processes with two connections each [P15]', async () => {
     const shared = { ...limit, subject: `${title}, processes` };
-    const children = Array.from({ length: 3 }, () => fork(PROGRAM));
+    const children = Array.from({ length: 4 }, () => fork(PROGRAM));
     try {
       await Promise.all(children.map((child) => once(child, 'message')));
-      const results = await Promise.all(children.map((child) => loadIn(child, aLoad(shared, 4_000))));
+      const load: Load = { ...aLoad(shared, 25_000), connections: 2 };
+      const results = await Promise.all(children.map((child) => loadIn(child, load)));
+      expect(results.reduce((sum, { decided }) => sum + decided, 0)).toBe(100_000);
       expectWithinBound(shared, results);
     } finally {
       for (const child of children) child.kill('SIGKILL');
     }
-  });
+  }, 600_000);
 });
 
 async function loadIn(child: ChildProcess, load: Load): Promise<LoadResult> {

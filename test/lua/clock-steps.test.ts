@@ -126,7 +126,7 @@ async function play(algorithm: Algorithm, step: bigint, played: Scenario): Promi
 
 describe.each(ALGORITHMS)('when the clock of Redis steps back, %s', (algorithm) => {
   it.each(STEPS)(
-    'admits no more than its bound across the step, and locks nobody out after it: %s',
+    'admits no more than its bound across the step, and locks nobody out after it: %s [P17]',
     async (_, step) => {
       await fc.assert(
         fc.asyncProperty(scenario, (played) => play(algorithm, step, played)),

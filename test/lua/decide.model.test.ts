@@ -134,7 +134,7 @@ describe('the decision script against an independent model', () => {
     );
   });
 
-  it('agrees on random sequences over several limits of both kinds at once', async () => {
+  it('agrees on random sequences over several limits of both kinds at once [P3] [P7]', async () => {
     await fc.assert(fc.asyncProperty(mixed, steps, agree), { numRuns: RUNS });
   });
 });

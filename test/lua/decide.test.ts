@@ -33,7 +33,7 @@ const keyOf = (limit: SelectedLimit): string => names.counters(PARTITION, limit.
 
 describe('a denied request', () => {
   it.each(ALGORITHMS)(
-    'leaves every hash byte for byte as it was, and its time to live (%s denies)',
+    'leaves every hash byte for byte as it was, and its time to live (%s denies) [P4]',
     async (algorithm) => {
       const scarce = aLimit({ algorithm, capacity: 2, windowSeconds: DAY });
       const limits = [
@@ -57,7 +57,7 @@ describe('a denied request', () => {
     expect(await server.redis.keys('*')).toEqual([keyOf(exhausted)]);
   });
 
-  it('is denied, and never charged, when it costs more than the limit ever holds', async () => {
+  it('is denied, and never charged, when it costs more than the limit ever holds [P3]', async () => {
     for (const algorithm of ALGORITHMS) {
       const verdict = await decide([aLimit({ algorithm, capacity: 10 })], 11);
       expect(verdict).toMatchObject({ admitted: false, outcomes: [{ remaining: 10, retryAfterMicros: -1 }] });
@@ -74,7 +74,7 @@ describe('a request over several subjects', () => {
     aWindow({ subject: 'c', capacity: 3, windowSeconds: DAY }),
   ];
 
-  it.each([0, 1, 2, 3])('takes from none when limit %i has nothing left', async (index) => {
+  it.each([0, 1, 2, 3])('takes from none when limit %i has nothing left [P5]', async (index) => {
     const exhausted = limits.slice(index, index + 1);
     expect((await decide(exhausted, 3)).admitted).toBe(true);
     const { admitted, outcomes } = await decide(limits);
@@ -100,7 +100,7 @@ describe('a request over several subjects', () => {
 });
 
 describe('when Redis forgets the script', () => {
-  it('counts exactly, without an error, request by request', async () => {
+  it('counts exactly, without an error, request by request [P21]', async () => {
     const limit = aBucket({ capacity: 10, windowSeconds: DAY });
     const remaining: number[] = [];
     for (let i = 0; i < 10; i += 1) {
@@ -114,7 +114,7 @@ describe('when Redis forgets the script', () => {
     expect((await decide([limit])).admitted).toBe(false);
   });
 
-  it('counts exactly while many requests are under way', async () => {
+  it('counts exactly while many requests are under way [P21]', async () => {
     const limit = aWindow({ capacity: 250, windowSeconds: DAY });
     const other = server.redis.duplicate();
     const eager = new Decider(server.redis, names, new RedisClock(), { deadlineMillis: 60_000, maxBatch: 10 });
@@ -128,7 +128,7 @@ describe('when Redis forgets the script', () => {
 });
 
 describe('a key that holds something else', () => {
-  it('fails its own request only; the others of the batch are decided', async () => {
+  it('fails its own request only; the others of the batch are decided [P25]', async () => {
     const planted = aBucket({ subject: 'planted' });
     const sound = aBucket({ subject: 'sound', capacity: 2, windowSeconds: DAY });
     await server.redis.set(keyOf(planted), 'not a hash');

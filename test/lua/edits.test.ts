@@ -127,7 +127,7 @@ const edits = fc.array(
 );
 
 describe('limits that are edited at random, up, down and to nothing', () => {
-  it('never let more than the limit of the moment into a trailing window', async () => {
+  it('never let more than the limit of the moment into a trailing window [P13]', async () => {
     await fc.assert(
       fc.asyncProperty(edits, async (sequence) => {
         const { window } = aCounter();
@@ -144,7 +144,7 @@ describe('limits that are edited at random, up, down and to nothing', () => {
     );
   });
 
-  it('never forgive a token bucket its debt, and never invent more than a microsecond of it per edit', async () => {
+  it('never forgive a token bucket its debt, and never invent more than a microsecond of it per edit [P13]', async () => {
     await fc.assert(
       fc.asyncProperty(edits, async (sequence) => {
         const { bucket } = aCounter();

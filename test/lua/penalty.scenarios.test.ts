@@ -212,7 +212,7 @@ describe('the states', () => {
     return stateOf(await consumer.ask({ isPeek: true }));
   };
 
-  it('last exactly as long as they are set to, and fall one at a time', async () => {
+  it('last exactly as long as they are set to, and fall one at a time [P42]', async () => {
     const consumer = await driveTo('TEMP_BLOCK');
     expect(await after(consumer, 29.999999)).toBe('TEMP_BLOCK');
     expect(await after(consumer, 0.000001)).toBe('THROTTLE');
@@ -222,7 +222,7 @@ describe('the states', () => {
     expect(await after(consumer, 0.000001)).toBe('NORMAL');
   });
 
-  it('are the same after any idle time as if they had been looked at all along', async () => {
+  it('are the same after any idle time as if they had been looked at all along [P41]', async () => {
     const idle = await driveTo('TEMP_BLOCK');
     expect(await after(idle, 30 + 50 + 99)).toBe('WARN');
     const longer = await driveTo('TEMP_BLOCK');
@@ -265,7 +265,7 @@ describe('the states', () => {
     expect(await server.redis.ttl(consumer.penaltyKey)).toBe(-1);
   });
 
-  it('a blocked client extends nothing by trying again', async () => {
+  it('a blocked client extends nothing by trying again [P42]', async () => {
     const consumer = await driveTo('TEMP_BLOCK');
     const before = await server.redis.hgetall(consumer.penaltyKey);
     for (let i = 0; i < 29; i += 1) {

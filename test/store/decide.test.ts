@@ -75,7 +75,7 @@ describe('requests of one turn of the event loop', () => {
     expect(await callsOf(server.redis, 'evalsha')).toBe(3);
   });
 
-  it('are each answered with their own verdict, in the order of their own limits', async () => {
+  it('are each answered with their own verdict, in the order of their own limits [P40]', async () => {
     const decider = aDecider({ maxBatch: 7 });
     const asked = Array.from({ length: 40 }, (_, i) => {
       const bucket = aBucket({ subject: `s${i}`, capacity: 100 + i, windowSeconds: DAY });
@@ -186,7 +186,7 @@ describe('without a connection', () => {
     expect(await callsOf(server.redis, 'evalsha')).toBe(2);
   });
 
-  it('a restarted Redis is used again, with nothing remembered', async () => {
+  it('a restarted Redis is used again, with nothing remembered [P22]', async () => {
     const direct = await connected(server.port);
     const decider = new Decider(direct, names, new RedisClock(), { deadlineMillis: PATIENCE_MILLIS });
     await decideWith(decider, 10);

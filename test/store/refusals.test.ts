@@ -75,7 +75,7 @@ describe('what Redis refuses before it executes anything', () => {
       }),
     ],
     ['BUSY', busyRedis],
-  ])('%s is REFUSED, and passes', async (word, makeFault) => {
+  ])('%s is REFUSED, and passes [P25]', async (word, makeFault) => {
     const fault = makeFault();
     await fault.cause();
     try {

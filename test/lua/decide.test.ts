@@ -5,6 +5,7 @@ import { Decider } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
 import { contentsOf } from '../harness/contents.ts';
 import { aBucket, aLimit, aWindow } from '../harness/limits.ts';
+import { punishableRequest } from '../harness/penalties.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { decidePlain, type PlainVerdict } from '../harness/plain.ts';
 
@@ -147,6 +148,25 @@ describe('a key that holds something else', () => {
       { status: 'fulfilled', value: { admitted: false } },
     ]);
     expect(await server.redis.get(keyOf(planted))).toBe('not a hash');
+  });
+});
+
+describe('a Redis that is out of memory', () => {
+  it('refuses a batch before anything of it is written, admissions and penalties alike [P26]', async () => {
+    const limit = aWindow({ capacity: 2, windowSeconds: DAY });
+    await decide([limit]);
+    const punishable = { ...punishableRequest('flooder'), partition: PARTITION };
+    await decider.decide(punishable);
+    const before = await contentsOf(server.redis);
+    await server.redis.config('SET', 'maxmemory', '1');
+    try {
+      const refused = { status: 'rejected', reason: { code: 'REFUSED', transient: true } };
+      expect(await Promise.allSettled([decide([limit]), decider.decide(punishable)])).toMatchObject([refused, refused]);
+    } finally {
+      await server.redis.config('SET', 'maxmemory', '0');
+    }
+    expect(await contentsOf(server.redis)).toEqual(before);
+    expect((await decide([limit])).admitted).toBe(true);
   });
 });
 

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { PenaltyState } from '../../policy/decision.ts';
 import type { CompiledPenalty } from '../../policy/documents.ts';
 import { RedisClock } from '../../store/clock.ts';
@@ -31,6 +31,11 @@ beforeAll(async () => {
   decider = new Decider(server.redis, names, new RedisClock(), options);
 });
 afterAll(() => server.stop());
+// What other tests left would expire while one compares everything that there is.
+beforeEach(async () => {
+  await server.redis.flushall();
+  await setClock(server.redis, START);
+});
 
 const usual: Partial<CompiledPenalty> = {
   tolerancePercent: 100,

@@ -252,8 +252,8 @@ export class Operator {
     if (reports === undefined && performance.now() - this.#askedAtMillis < UNREACHABLE_MILLIS) return;
     const world = this.#world(this.#configurer.desired, reports);
     this.#options.metrics?.onPods(world.pods ?? []);
-    await this.#statuses.pass(this.#resources(), world);
-    this.#options.metrics?.onStatuses(this.#resources());
+    const hasLooked = await this.#statuses.pass(this.#resources(), world);
+    if (hasLooked) this.#options.metrics?.onStatuses(this.#resources());
   }
 
   #world(desired: World['desired'], reports: readonly PodReport[] | undefined): World {

@@ -37,10 +37,13 @@ export class StatusKeeper {
     clearTimeout(this.#expiry);
   }
 
-  /** Writes the statuses that differ. Throws AggregateError with all that could not be written. */
-  async pass(resources: readonly RawResource[], world: World): Promise<void> {
+  /**
+   * Writes the statuses that differ; `false` if nothing can differ since the last pass. Throws AggregateError with all
+   * that could not be written.
+   */
+  async pass(resources: readonly RawResource[], world: World): Promise<boolean> {
     const fingerprint = fingerprintOf(world);
-    if (fingerprint === this.#reported) return;
+    if (fingerprint === this.#reported) return false;
     // Before the first write: what changes during this pass asks for another one.
     this.#reported = fingerprint;
     const failures = await this.#write(resources, world);
@@ -49,6 +52,7 @@ export class StatusKeeper {
       throw new AggregateError(failures, `${failures.length} statuses could not be written`);
     }
     this.#scheduleExpiry(resources, world);
+    return true;
   }
 
   /** Writes some at a time, edited objects first, and leaves the rest for the next pass when interrupted. */

@@ -6,6 +6,7 @@ import { domainOf, idOf, type Problem, type RawResource } from '../policy/resour
 import type { Condition, PodCounts } from '../policy/schema/fields.ts';
 import type { Desired } from './desired.ts';
 import type { WrittenConsumer } from './key-set.ts';
+import { withChange } from './mode-history.ts';
 import type { Published, Publisher } from './publisher.ts';
 import type { ReadyPod } from './ready-pods.ts';
 import { type Conditions, conditionsFor, type LaggingPod, MAX_PROBLEMS, type OffTime } from './status.ts';
@@ -125,7 +126,7 @@ function details(raw: RawResource, world: World, known: { active: Active | undef
   }
 }
 
-const SAID_OF_FORCE = ['activeGeneration', 'revision', 'pods', 'effectiveMode', 'since', 'affectedPolicies'];
+const SAID_OF_FORCE = ['activeGeneration', 'revision', 'pods', 'effectiveMode', 'since', 'history', 'affectedPolicies'];
 
 function lastSaid({ status }: RawResource): object {
   const said = isRecord(status) ? status : {};
@@ -137,9 +138,8 @@ function healthDetails(raw: RawResource, world: World): object {
   const document = found?.kind === 'SystemHealth' ? found : undefined;
   const isDegraded = document !== undefined && isActive(document, world.nowMicros);
   const effectiveMode = isDegraded ? 'DEGRADED' : 'NORMAL';
-  const before = isRecord(raw.status) ? raw.status : {};
-  const since =
-    before['effectiveMode'] === effectiveMode && typeof before['since'] === 'string' ? before['since'] : world.now;
+  const reason = isDegraded ? document.reason : undefined;
+  const { since, history } = withChange(raw.status, { mode: effectiveMode, at: world.now, reason });
   const affected = isDegraded
     ? world.desired.policies.filter(
         (policy) =>
@@ -147,7 +147,7 @@ function healthDetails(raw: RawResource, world: World): object {
           (document.tiers === undefined || policy.spec.tiers?.some((tier) => document.tiers?.includes(tier.name))),
       )
     : [];
-  return { effectiveMode, since, affectedPolicies: affected.length };
+  return { effectiveMode, since, history, affectedPolicies: affected.length };
 }
 
 /** When the status of an object changes by itself, by the time of Redis. */

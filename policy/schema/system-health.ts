@@ -62,6 +62,18 @@ export const systemHealthStatus = z
       .max(Number.MAX_SAFE_INTEGER)
       .optional()
       .describe('Policies that are degraded by this object now.'),
+    history: z
+      .array(
+        z.strictObject({
+          mode: z.enum(['NORMAL', 'DEGRADED']).describe('The mode that came into force.'),
+          at: z.string().max(35).meta({ format: 'date-time' }).describe('When.'),
+          reason: text(256).optional().describe('The reason that was declared with it.'),
+        }),
+      )
+      .max(10)
+      .meta({ 'x-kubernetes-list-type': 'atomic' })
+      .optional()
+      .describe('The last 10 changes of effectiveMode, the newest first.'),
     pods: podCounts.optional(),
     problems: problems.optional(),
     conditions: conditions.optional(),

@@ -26,10 +26,10 @@ export function startTestOperator(
   { controlPlane }: Pick<Cluster, 'controlPlane'>,
   redis: PrivateRedis,
   options: Partial<OperatorOptions> = {},
+  client = new ApiClient(loadKubeConfig(controlPlane.kubeconfigPath)),
 ): TestOperator {
   let output = '';
   const log = pino({ level: 'info' }, { write: (line: string) => void (output += line) });
-  const client = new ApiClient(loadKubeConfig(controlPlane.kubeconfigPath));
   const events = new EventRecorder({ client, instance: 'test', log, times: { refreshMillis: 200 } });
   const operator = new Operator({
     redisUrl: redis.url,

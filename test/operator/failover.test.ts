@@ -116,6 +116,19 @@ describe('several operators of one installation', { timeout: 180_000 }, () => {
   });
 });
 
+describe('an operator that is asked to stop', { timeout: 180_000 }, () => {
+  it('ends with 0 within 10 seconds although neither Redis nor the API server answers', async () => {
+    const operator = await anOperator();
+    await world.controlPlane.stopApiServer();
+    await world.redis.stopServer();
+    const startedAtMillis = performance.now();
+    expect(await operator.process.stop()).toBe(0);
+    expect(performance.now() - startedAtMillis).toBeLessThan(10_000);
+    await world.redis.startServer();
+    await world.controlPlane.startApiServer();
+  });
+});
+
 describe('the ops port', { timeout: 180_000 }, () => {
   it('is alive but not ready until everything has been read, and has every series from the start', async () => {
     await world.controlPlane.stopApiServer();

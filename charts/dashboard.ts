@@ -65,6 +65,7 @@ const panels: readonly Panel[] = [
     unit: 'none',
     queries: {
       '{{pod}}': `sluice_snapshot_revision{${HERE}}`,
+      published: `max(sluice_published_revision{${HERE}})`,
     },
   },
   {
@@ -73,6 +74,22 @@ const panels: readonly Panel[] = [
     unit: 'reqps',
     queries: {
       '{{policy}} {{rule}} {{input}}': `topk(10, sum by (policy, rule, input) (rate(sluice_rule_input_missing_total{${HERE}}[$__rate_interval])))`,
+    },
+  },
+  {
+    title: 'Objects that are not as they should be',
+    about: 'Policies that were refused or are not enforced.',
+    unit: 'none',
+    queries: {
+      '{{kind}} not {{condition}}': `max by (kind, condition) (sluice_objects{${HERE},condition=~"Accepted|Enforced",status="False"}) > 0`,
+    },
+  },
+  {
+    title: 'From edit to Enforced',
+    about: 'How long it takes until every pod acknowledges an edit.',
+    unit: 's',
+    queries: {
+      p99: `histogram_quantile(0.99, sum by (le) (rate(sluice_propagation_seconds_bucket{${HERE}}[$__rate_interval])))`,
     },
   },
 ];

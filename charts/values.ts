@@ -72,7 +72,7 @@ const redis = group('Where counters and the published configuration live. One of
 });
 
 const operator = group('The operator: publishes what the resources say, and writes back what is enforced.', {
-  replicas: count('Pods. Only one for now: there is no leader election yet.', 1, 1, 1),
+  replicas: count('Pods; one leads, the others wait warm.', 2, 1, 5),
   resources: map('Resources.', { requests: { cpu: '100m', memory: '128Mi' }, limits: { memory: '512Mi' } }),
   terminationGracePeriodSeconds: count('Seconds for an orderly stop.', 45, 1, 3_600),
   ...pod('operator'),
@@ -100,6 +100,12 @@ const autoscaling = group('Horizontal pod autoscaler of the limiter.', {
   }),
 });
 
+const networks = (description: string) =>
+  z
+    .array(z.string().regex(/^[0-9a-fA-F:.]+\/\d{1,3}$/))
+    .default([])
+    .describe(`${description} Empty = private networks.`);
+
 const limiter = group('The limiter: decides about requests.', {
   replicas: count('Pods, when autoscaling is off.', 2, 0, 1_000),
   resources: map('Resources. A pod uses one CPU; a CPU limit would only add latency.', {
@@ -111,6 +117,8 @@ const limiter = group('The limiter: decides about requests.', {
     .enum(['Allow', 'Deny'])
     .default('Allow')
     .describe('What becomes of requests to a domain that no policy speaks of.'),
+  trustedCallers: networks('Networks whose words about consumer, tenant, tier, address and cost are believed.'),
+  trustedProxyCIDRs: networks('Networks of gateways whose X-Forwarded-* headers are believed.'),
   redisDeadlineMs: count(
     'Milliseconds that a decision waits for Redis before the failure policy decides.',
     100,
@@ -119,7 +127,14 @@ const limiter = group('The limiter: decides about requests.', {
   ),
   autoscaling,
   preStopSeconds: count('Seconds between leaving the Service and the signal to stop.', 5, 0, 300),
+  drainSeconds: count('Seconds after the signal for which each answer asks its caller to go to another pod.', 2, 0, 60),
   terminationGracePeriodSeconds: count('Seconds for leaving the Service and an orderly stop together.', 30, 1, 3_600),
+  grpc: group("Envoy's rate limit service, on a headless Service: gRPC callers balance by themselves.", {
+    enabled: flag('Create the Service, and let callers reach it.', true),
+    headless: flag('Without an address of its own; false for callers that cannot balance.', true),
+    port: port('Port of the Service; a headless one needs 8081, on which the pods listen.', 8081),
+    annotations: labels('Annotations of the Service.'),
+  }),
   service: group('The Service that callers use.', {
     type: z.enum(['ClusterIP', 'NodePort', 'LoadBalancer']).default('ClusterIP').describe('Its type.'),
     port: port('Port of the HTTP decision API.', 80),
@@ -200,9 +215,11 @@ export const chartValues = z.strictObject({
     keep: flag('Leave them, and with them all policies, when the release is uninstalled.', true),
   }),
   redis,
-  pepper: group('The secret with which API keys are hashed. It must never change unnoticed: all keys depend on it.', {
-    existingSecret: secretKey('A Secret with at least 16 characters.', 'pepper'),
-    previousKey: text('Key of the same Secret that holds the pepper before this one, while it is being replaced.'),
+  pepper: group('The secret with which API keys are hashed. All keys depend on it.', {
+    existingSecret: text(
+      'Name of a Secret with the key `pepper`, of at least 16 characters. Empty = the operator makes one, once; it stays when the release goes.',
+    ),
+    isReplaced: flag('The Secret also has `previous-pepper`, by which keys are still found.', false),
   }),
   operator,
   limiter,

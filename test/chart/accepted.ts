@@ -16,6 +16,10 @@ const operatorOf = (objects: readonly Rendered[]) => find(objects, 'Deployment',
 const podOf = (objects: readonly Rendered[], component: string) =>
   at(find(objects, 'Deployment', `-${component}`), 'spec.template.spec');
 const kindsOf = (objects: readonly Rendered[]) => objects.map(({ kind }) => kind);
+const secretRights = (objects: readonly Rendered[]) =>
+  (at(find(objects, 'Role'), 'rules') as { resources: string[] }[]).filter(({ resources }) =>
+    resources.includes('secrets'),
+  );
 const withCoreos = ['--api-versions', 'monitoring.coreos.com/v1/PodMonitor,monitoring.coreos.com/v1/PrometheusRule'];
 
 const naming: Accepted[] = [
@@ -38,7 +42,9 @@ const naming: Accepted[] = [
         NetworkPolicy: 2,
         Pod: 1,
         PodDisruptionBudget: 2,
-        Service: 1,
+        Role: 1,
+        RoleBinding: 1,
+        Service: 2,
         ServiceAccount: 2,
       });
       expect(envOf(limiterOf(objects))).toMatchObject({ SLUICE_OWNER: 'sluice-system/sluice' });
@@ -136,22 +142,80 @@ const redis: Accepted[] = [
     },
   },
   {
-    name: 'another pepper',
-    values: { pepper: { existingSecret: { name: 'p', key: 'k' } } },
+    name: 'a pepper that the operator makes',
+    values: {},
     expect: (objects) => {
-      expect(envOf(limiterOf(objects))['SLUICE_PEPPER_FILE']).toBe('/etc/sluice/pepper/k');
-      expect(at(podOf(objects, 'limiter'), 'volumes.0.secret.secretName')).toBe('p');
+      expect(envOf(operatorOf(objects))).toMatchObject({ SLUICE_PEPPER_SECRET: 'sluice-pepper' });
+      expect(at(podOf(objects, 'limiter'), 'volumes.0.secret.secretName')).toBe('sluice-pepper');
+      expect(secretRights(objects)).toEqual([
+        { apiGroups: [''], resources: ['secrets'], resourceNames: ['sluice-pepper'], verbs: ['get'] },
+        { apiGroups: [''], resources: ['secrets'], verbs: ['create'] },
+      ]);
+    },
+  },
+  {
+    name: 'a pepper that is given, and is not made',
+    values: { pepper: { existingSecret: 'mine' } },
+    expect: (objects) => {
+      expect(envOf(operatorOf(objects))).toMatchObject({ SLUICE_PEPPER_SECRET: 'mine' });
+      expect(at(podOf(objects, 'limiter'), 'volumes.0.secret.secretName')).toBe('mine');
+      expect(secretRights(objects)).toEqual([
+        { apiGroups: [''], resources: ['secrets'], resourceNames: ['mine'], verbs: ['get'] },
+      ]);
     },
   },
 ];
 
 const limiter: Accepted[] = [
   {
-    name: 'a pepper that is being replaced',
-    values: { pepper: { existingSecret: { name: 'p' }, previousKey: 'before' } },
+    name: 'gRPC on a headless Service',
+    values: {},
     expect: (objects) => {
-      expect(envOf(limiterOf(objects))).toMatchObject({ SLUICE_PREVIOUS_PEPPER_FILE: '/etc/sluice/pepper/before' });
+      expect(at(find(objects, 'Service', '-grpc'), 'spec')).toMatchObject({
+        clusterIP: 'None',
+        ports: [{ name: 'grpc', port: 8081, targetPort: 'grpc' }],
+      });
+      expect(at(find(objects, 'NetworkPolicy', '-limiter'), 'spec.ingress.0.ports')).toHaveLength(2);
     },
+  },
+  {
+    name: 'gRPC on a Service with an address, at another port',
+    values: { limiter: { grpc: { headless: false, port: 80, annotations: { a: 'b' } } } },
+    expect: (objects) => {
+      const service = find(objects, 'Service', '-grpc');
+      expect(at(service, 'spec.clusterIP')).toBeUndefined();
+      expect(at(service, 'spec.ports.0.port')).toBe(80);
+      expect(service.metadata.annotations).toEqual({ a: 'b' });
+    },
+  },
+  {
+    name: 'no gRPC',
+    values: { limiter: { grpc: { enabled: false } } },
+    expect: (objects) => {
+      expect(objects.filter(({ metadata }) => metadata.name.endsWith('-grpc'))).toEqual([]);
+      expect(at(find(objects, 'NetworkPolicy', '-limiter'), 'spec.ingress.0.ports')).toHaveLength(1);
+    },
+  },
+  {
+    name: 'who is trusted, and how long a pod drains',
+    values: {
+      limiter: { trustedCallers: ['10.0.0.0/8', 'fd00::/8'], trustedProxyCIDRs: ['10.1.0.0/16'], drainSeconds: 7 },
+    },
+    expect: (objects) =>
+      expect(envOf(limiterOf(objects))).toMatchObject({
+        SLUICE_TRUSTED_CALLERS: '10.0.0.0/8,fd00::/8',
+        SLUICE_TRUSTED_PROXY_CIDRS: '10.1.0.0/16',
+        SLUICE_DRAIN_MS: '7000',
+      }),
+  },
+  {
+    name: 'a pepper that is being replaced',
+    values: { pepper: { existingSecret: 'p', isReplaced: true } },
+    expect: (objects) =>
+      expect(envOf(limiterOf(objects))).toMatchObject({
+        SLUICE_PEPPER_FILE: '/etc/sluice/pepper/pepper',
+        SLUICE_PREVIOUS_PEPPER_FILE: '/etc/sluice/pepper/previous-pepper',
+      }),
   },
   {
     name: 'no autoscaler',
@@ -324,9 +388,13 @@ const scheduling: Accepted[] = [
     },
   },
   {
-    name: 'one operator',
+    name: 'one operator, which must be able to be replaced',
     values: { operator: { replicas: 1 } },
-    expect: (objects) => expect(at(operatorOf(objects), 'spec.replicas')).toBe(1),
+    expect: (objects) =>
+      expect(at(operatorOf(objects), 'spec')).toMatchObject({
+        replicas: 1,
+        strategy: { rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+      }),
   },
   {
     name: 'service accounts that exist',
@@ -386,7 +454,7 @@ const network: Accepted[] = [
             { namespaceSelector: { matchLabels: { 'sluice.dev/caller': 'true' } } },
             { podSelector: { matchLabels: { 'app.kubernetes.io/component': 'test' } } },
           ],
-          ports: [{ port: 'http' }],
+          ports: [{ port: 'http' }, { port: 'grpc' }],
         },
         {
           from: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }],

@@ -29,7 +29,6 @@ export const NAMESPACE = 'sluice-system';
 /** The least that the chart wants to be told. */
 export const MINIMAL: Values = {
   redis: { url: 'redis://redis.example:6379' },
-  pepper: { existingSecret: { name: 'sluice-pepper' } },
 };
 
 const CHARTS = join(import.meta.dirname, '../../charts');

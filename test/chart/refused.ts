@@ -30,7 +30,11 @@ const refusedSets: Refused[] = [
     values: { redis: { development: { enabled: true }, caSecret: { name: 'ca' } } },
     says: ['the development Redis has no TLS'],
   },
-  { name: 'no pepper', values: { pepper: {} }, says: ['pepper.existingSecret.name is required'] },
+  {
+    name: 'a pepper that is replaced without the Secret that has both',
+    values: { pepper: { isReplaced: true } },
+    says: ['pepper.isReplaced needs the Secret'],
+  },
   {
     name: 'fewer pods at most than at least',
     values: { limiter: { autoscaling: { minReplicas: 5, maxReplicas: 2 } } },
@@ -44,7 +48,17 @@ const refusedSets: Refused[] = [
   {
     name: 'no time to stop',
     values: { limiter: { preStopSeconds: 30, terminationGracePeriodSeconds: 30 } },
-    says: ['limiter.preStopSeconds (30)', 'terminationGracePeriodSeconds (30)'],
+    says: ['limiter.terminationGracePeriodSeconds (30) is too short', 'preStopSeconds (30)', 'are 37'],
+  },
+  {
+    name: 'a headless Service with another port than its pods',
+    values: { limiter: { grpc: { port: 9000 } } },
+    says: ["limiter.grpc.port (9000) cannot differ from the pods' 8081"],
+  },
+  {
+    name: 'a network that is none',
+    values: { limiter: { trustedCallers: ['everyone'] } },
+    says: ['/limiter/trustedCallers/0'],
   },
   {
     name: 'a budget of nothing',
@@ -79,8 +93,8 @@ const refusedSets: Refused[] = [
   },
   {
     name: 'two contradictions, both named',
-    values: { redis: {}, pepper: {} },
-    says: ['exactly one of redis.url', 'pepper.existingSecret.name'],
+    values: { redis: {}, pepper: { isReplaced: true } },
+    says: ['exactly one of redis.url', 'pepper.isReplaced'],
   },
   // Refused by values.schema.json.
   { name: 'an unknown value', values: { limitter: {} }, says: ['limitter'] },

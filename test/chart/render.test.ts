@@ -3,6 +3,7 @@ import { limiterOptions, operatorOptions } from '../../cli/settings.ts';
 import { accepted } from './accepted.ts';
 import { type ControlPlane, startControlPlane } from '../control-plane/control-plane.ts';
 import { allKinds, resourceKinds } from '../../policy/schema/kinds.ts';
+import { GROUP } from '../../policy/schema/to-crd.ts';
 import { at, envOf, find, MINIMAL, NAMESPACE, refusal, render, type Rendered } from './helm.ts';
 import { refused } from './refused.ts';
 
@@ -87,24 +88,25 @@ function expectHardened(deployment: Rendered): void {
   const isOperator = deployment.metadata.name.endsWith('-operator');
   expect(at(pod, 'automountServiceAccountToken')).toBe(isOperator);
   for (const container of at(pod, 'containers') as object[]) {
-    expect(container).toMatchObject({ securityContext: { readOnlyRootFilesystem: true } });
+    expect(container).toMatchObject({ securityContext: { readOnlyRootFilesystem: true }, readinessProbe: {} });
     expect(at(container, 'resources.requests')).toMatchObject({ cpu: expect.anything(), memory: expect.anything() });
     expect(at(container, 'resources.limits.cpu')).toBeUndefined();
     expect(at(container, 'resources.limits.memory')).toEqual(expect.any(String));
   }
 }
 
+type Rule = { readonly resources: string[]; readonly verbs: string[]; readonly resourceNames?: string[] };
+
 describe('the rights of the operator', () => {
   it('cover each kind of ours and its status, and no more of it', async () => {
-    const [read, write] = at(find(await render(MINIMAL), 'ClusterRole'), 'rules') as {
-      resources: string[];
-      verbs: string[];
-    }[];
+    const [read, write, , definitions] = at(find(await render(MINIMAL), 'ClusterRole'), 'rules') as Rule[];
     const plurals = allKinds.map((kind) => resourceKinds[kind].plural);
     expect(new Set(read?.resources)).toEqual(new Set(plurals));
     expect(read?.verbs).toEqual(['get', 'list', 'watch']);
     expect(new Set(write?.resources)).toEqual(new Set(plurals.map((plural) => `${plural}/status`)));
     expect(write?.verbs).toEqual(['patch']);
+    expect(new Set(definitions?.resourceNames)).toEqual(new Set(plurals.map((plural) => `${plural}.${GROUP}`)));
+    expect(definitions?.verbs).toEqual(['get']);
   });
 });
 

@@ -39,3 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- else }}{{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}
 {{- end }}
 {{- end }}
+
+{{- define "sluice.pepperSecret" -}}
+{{- .Values.pepper.existingSecret | default (printf "%s-pepper" (include "sluice.fullname" .)) }}
+{{- end }}

@@ -74,8 +74,8 @@ annotations: {{- toYaml . | nindent 2 }}
   value: {{ $root.Values.installation | quote }}
 - name: SLUICE_OWNER
   value: {{ $root.Values.owner | default (printf "%s/%s" $root.Release.Namespace (include "sluice.fullname" $root)) | quote }}
-- name: SLUICE_PEPPER_FILE
-  value: /etc/sluice/pepper/{{ $root.Values.pepper.existingSecret.key }}
+- name: SLUICE_POD_NAME
+  valueFrom: { fieldRef: { fieldPath: metadata.name } }
 - name: SLUICE_LOG_LEVEL
   value: {{ $values.logLevel }}
 {{- if $redis.caSecret.name }}
@@ -85,7 +85,6 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 
 {{- define "sluice.volumeMounts" -}}
-- { name: pepper, mountPath: /etc/sluice/pepper, readOnly: true }
 {{- if .Values.redis.caSecret.name }}
 - { name: redis-ca, mountPath: /etc/sluice/redis-ca, readOnly: true }
 {{- end }}
@@ -93,8 +92,6 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 
 {{- define "sluice.volumes" -}}
-- name: pepper
-  secret: { secretName: {{ .Values.pepper.existingSecret.name }}, defaultMode: 0440 }
 {{- with .Values.redis.caSecret.name }}
 - name: redis-ca
   secret: { secretName: {{ . }}, defaultMode: 0444 }

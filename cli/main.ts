@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The one entry point of all roles, and the only place that wires parts together. Each role is loaded when it is
 // asked for, so that a limiter does not carry the operator's libraries.
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { limiterOptions, limiterSettings, operatorOptions, operatorSettings, SettingsError } from './settings.ts';
 
 const program = new Command('sluice').description('Kubernetes-native rate limiting and abuse decisions').exitOverride();
@@ -10,7 +10,13 @@ const operator = program
   .command('operator')
   .description('publish the resources of a cluster, and write back what is enforced');
 for (const option of operatorOptions()) operator.addOption(option);
+const fromFiles = new Option('--resources <directory>', 'directory of YAML files to publish instead of a cluster');
+operator.addOption(fromFiles.env('SLUICE_RESOURCES'));
 operator.action(async (raw: Record<string, string | undefined>) => {
+  if (raw['resources'] !== undefined) {
+    const { runDirectoryOperator } = await import('./run-directory-operator.ts');
+    return runDirectoryOperator(operatorSettings(raw), raw['resources']);
+  }
   const { runOperator } = await import('./run-operator.ts');
   await runOperator(operatorSettings(raw));
 });
@@ -21,6 +27,21 @@ limiter.action(async (raw: Record<string, string | undefined>) => {
   const { runLimiter } = await import('./run-limiter.ts');
   await runLimiter(limiterSettings(raw));
 });
+
+program
+  .command('demo')
+  .description('the demo application alone')
+  .addOption(new Option('--host <value>', 'address to listen on').env('SLUICE_HOST').default('0.0.0.0'))
+  .addOption(new Option('--port <value>', 'port to listen on').env('SLUICE_PORT').default('3000'))
+  .addOption(
+    new Option('--limiters <urls>', 'URLs of limiters, with commas between')
+      .env('SLUICE_LIMITERS')
+      .default('http://127.0.0.1:8080'),
+  )
+  .action(async (raw: { host: string; port: string; limiters: string }) => {
+    const { runDemo } = await import('./run-demo.ts');
+    await runDemo(raw);
+  });
 
 program
   .command('dev')

@@ -33,7 +33,6 @@ const valuesWith = (image: string): object => {
   return {
     image: { repository, tag },
     redis: { development: { enabled: true } },
-    pepper: { existingSecret: { name: 'sluice-pepper' } },
     limiter: {
       resources: { requests: { cpu: '200m' } },
       // A slow machine is not to be taken for a slow Redis.
@@ -75,15 +74,6 @@ async function cleanUp(): Promise<void> {
 beforeAll(async () => {
   await cleanUp();
   await apply(aNamespace(NAMESPACE));
-  await kubectl([
-    'create',
-    'secret',
-    'generic',
-    'sluice-pepper',
-    '-n',
-    NAMESPACE,
-    '--from-literal=pepper=only-for-these-tests',
-  ]);
   await startCaller();
 });
 afterAll(async () => {
@@ -184,15 +174,36 @@ describe('under constant load', () => {
 describe('when a part is killed', () => {
   const kill = (pod: string) => kubectl(['delete', 'pod', '-n', NAMESPACE, pod, '--force', '--grace-period=0']);
 
-  it('goes on without the operator, and the next one takes over what was said meanwhile', async () => {
-    const before = await podsOf('operator');
-    for (const { name } of before) await kill(name);
+  const leader = async (): Promise<string> =>
+    (await get<{ spec: { holderIdentity: string } }>('lease', 'sluice-operator')).spec.holderIdentity;
+
+  it('has the standby lead when the leading operator is gone, and loses nothing', async () => {
+    const before = await leader();
+    const pods = await untilPods('operator', 2);
+    const victim = pods.find(({ name }) => before.startsWith(`${name}_`));
+    await kill(victim?.name ?? `nobody, as ${before} leads`);
     await apply(aPolicy('orphan', 7));
     expect(await ask(inDomain('first', 'dora'))).toMatchObject([{ reason: 'WITHIN_LIMIT' }]);
     const status = await untilReady('ratelimitpolicy', 'orphan');
     expect(conditionOf(status, 'Enforced')).toMatchObject({ status: 'True' });
-    // Nothing lost: what was counted before is counted still.
+    const after = await leader();
+    expect(after).not.toBe(before);
+    expect(pods.some(({ name }) => name !== victim?.name && after.startsWith(`${name}_`))).toBe(true);
+    // What was counted before is counted still.
     expect(await ask(inDomain('first', 'alice'))).toMatchObject([{ reason: 'RATE_LIMIT_EXCEEDED' }]);
+  });
+
+  it('needs no more of the API server than it is allowed', async () => {
+    for (const { name } of await untilPods('operator', 2)) {
+      const metrics = await kubectl([
+        'get',
+        '--raw',
+        `/api/v1/namespaces/${NAMESPACE}/pods/${name}:9090/proxy/metrics`,
+      ]);
+      const requests = metrics.split('\n').filter((line) => line.startsWith('rest_client_requests_total{'));
+      expect(requests.length).toBeGreaterThan(0);
+      expect(requests.filter((line) => /code="40[13]"/.test(line) && !line.endsWith(' 0'))).toEqual([]);
+    }
   });
 
   it('does as each rule declares while Redis is gone, then recovers, with its configuration published again', async () => {

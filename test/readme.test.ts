@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { validate } from '../policy/validate.ts';
+import { runHelm } from './chart/helm.ts';
 import { type ControlPlane, startControlPlane } from './control-plane/control-plane.ts';
 import { eventually } from './harness/eventually.ts';
 import { type SluiceProcess, startSluice } from './harness/processes.ts';
@@ -44,7 +45,7 @@ function moved(command: string): string {
 
 describe('every command of the README', () => {
   it('is of a kind that is tested here', () => {
-    const tested = ['make', 'curl', 'kubectl'].flatMap(commandsOf);
+    const tested = ['make', 'curl', 'kubectl', 'helm'].flatMap(commandsOf);
     expect(tested.toSorted()).toEqual(commands.toSorted());
     expect(tested.length).toBeGreaterThanOrEqual(10);
   });
@@ -71,7 +72,19 @@ describe('every command of the README', () => {
     for (const command of shown) expect(printed).toContain(`  ${command}\n`);
   });
 
+  it.each(commandsOf('helm'))('%s renders what it would install', async (command) => {
+    const words = command.split(' ').filter((word) => word !== '--wait');
+    const args = words.slice(2).map((word) => (word.startsWith('charts/') ? join(ROOT, word) : word));
+    const { status, stdout, stderr } = await runHelm(['template', ...args]);
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    expect(stdout).toContain('image: "REGISTRY/sluice:dev"');
+  });
+
   it('works with kubectl against a real API server, in the order in which it is written', async () => {
+    // The chart brings them on a cluster; this API server runs no pods.
+    await controlPlane.kubectl(['apply', '-f', join(ROOT, 'crds')]);
+    await controlPlane.kubectl(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=60s']);
     for (const command of commandsOf('kubectl')) {
       await controlPlane.kubectl(
         command
@@ -79,8 +92,6 @@ describe('every command of the README', () => {
           .slice(1)
           .map((word) => (/^(crds|examples)\//.test(word) ? join(ROOT, word) : word)),
       );
-      if (command.includes('crds/'))
-        await controlPlane.kubectl(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=60s']);
     }
     expect(await controlPlane.kubectl(['get', 'ratelimitpolicies', '--all-namespaces'])).toMatch(/demo +demo-tiers/);
     expect(await controlPlane.kubectl(['explain', 'ratelimitpolicy.spec', '--recursive'])).toContain('windowSeconds');

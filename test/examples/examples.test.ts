@@ -24,7 +24,7 @@ const filesIn = (folder: string): string[] =>
     .map((name) => `${folder}/${name}`);
 const read = (file: string): string => readFileSync(join(EXAMPLES, file), 'utf8');
 
-const resourceFiles = ['policies', 'consumers', 'incidents', 'dev'].flatMap(filesIn);
+const resourceFiles = ['policies', 'domains', 'overrides', 'consumers', 'incidents', 'dev'].flatMap(filesIn);
 
 let controlPlane: ControlPlane;
 
@@ -58,7 +58,7 @@ describe('an example', () => {
 
   it('is listed in the table, and the table lists no other', () => {
     const listed = [...read('README.md').matchAll(/\]\(([a-z-]+\/[a-z-]+\.yaml)\)/g)].map(([, file]) => file);
-    const files = ['policies', 'consumers', 'incidents', 'helm'].flatMap(filesIn);
+    const files = ['policies', 'domains', 'overrides', 'consumers', 'incidents', 'helm'].flatMap(filesIn);
     expect(new Set(listed)).toEqual(new Set(files));
   });
 });

@@ -11,7 +11,7 @@ KIND_KUBECONFIG = $(CURDIR)/.cache/kind-kubeconfig
 # Finds a Redis server (installing one where that needs no password) and puts its folder on the PATH.
 WITH_REDIS = redis=$$($(NODE) cli/dev/find-redis.ts) || exit 1; case $$redis in /*) PATH="$${redis%/*}:$$PATH";; esac
 
-.PHONY: help run test soak lint types format generate build image e2e kind-up kind-down bench ci clean
+.PHONY: help run test soak lint types format generate build image e2e chaos kind-up kind-down bench ci clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,10 @@ image: ## Build the container image (IMAGE=name:tag)
 	  --build-arg VERSION="$$(sed -n 's/^  "version": "\(.*\)",$$/\1/p' package.json)" $(BUILD_ARGS) .
 
 e2e: $(INSTALLED) ## Run the tests on real pods: KUBECONFIG and IMAGE, or ../shared/cluster where that is
-	@IMAGE=$(IMAGE) test/cluster/run $(VITEST_ARGS)
+	@IMAGE=$(IMAGE) test/cluster/run e2e $(VITEST_ARGS)
+
+chaos: $(INSTALLED) ## Kill pods at random under load (CHAOS_SEED=n repeats a run, CHAOS_ROUNDS=n); clusters as for e2e
+	@IMAGE=$(IMAGE) test/cluster/run chaos $(VITEST_ARGS)
 
 kind-up: image ## Make a kind cluster and load the image into it (then: make e2e KUBECONFIG=... IMAGE=sluice:dev)
 	mkdir -p $(dir $(KIND_KUBECONFIG))

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { allKinds, resourceKinds } from '../../policy/schema/kinds.ts';
 import { findAsset } from '../control-plane/assets.ts';
 import { type Kubectl, kubectlWith } from '../control-plane/kubectl.ts';
 import { runHelm } from '../chart/helm.ts';
@@ -192,6 +193,61 @@ export async function loadDuring(body: object, pace: Pace, change: () => Promise
     await stop();
   }
   return JSON.parse(await running) as Load;
+}
+
+/** Ends a pod at once, as a node that fails does. */
+export function kill(pod: string): Promise<string> {
+  return kubectl(['delete', 'pod', '-n', NAMESPACE, pod, '--force', '--grace-period=0']);
+}
+
+/** A policy of the callers, in a domain of its own, whose one rule counts by consumer over an hour. */
+export const aPolicy = (name: string, requests: number, rule: object = {}): object => ({
+  apiVersion: 'sluice.dev/v1alpha1',
+  kind: 'RateLimitPolicy',
+  metadata: { name, namespace: CALLERS },
+  spec: {
+    domain: `${CALLERS}.${name}`,
+    rules: [
+      {
+        name: 'per-consumer',
+        countBy: ['consumer'],
+        algorithm: 'SlidingWindow',
+        limits: [{ windowSeconds: 3_600, requests }],
+        ...rule,
+      },
+    ],
+  },
+});
+
+export const inDomain = (name: string, consumer: string): object => ({ domain: `${CALLERS}.${name}`, consumer });
+
+/** Little CPU, so that it fits beside whatever else the cluster runs, and a scale-down that a test can wait for. */
+export function valuesWith(image: string): object {
+  const [repository = '', tag = ''] = image.split(/:(?=[^/]*$)/);
+  return {
+    image: { repository, tag },
+    redis: { development: { enabled: true } },
+    limiter: {
+      resources: { requests: { cpu: '200m' } },
+      // A slow machine is not to be taken for a slow Redis.
+      redisDeadlineMs: 10_000,
+      autoscaling: { maxReplicas: 4, behavior: { scaleDown: { stabilizationWindowSeconds: 15 } } },
+    },
+  };
+}
+
+/** Nothing is left of an earlier run, and there are two namespaces and a caller. */
+export async function prepare(): Promise<void> {
+  await cleanUp();
+  await apply(aNamespace(NAMESPACE));
+  await startCaller();
+}
+
+export async function cleanUp(): Promise<void> {
+  await helm(['uninstall', RELEASE, '--ignore-not-found', '--wait']);
+  await kubectl(['delete', 'namespace', CALLERS, NAMESPACE, '--ignore-not-found', '--timeout=120s']);
+  const crds = allKinds.map((kind) => `crd/${resourceKinds[kind].plural}.sluice.dev`);
+  await kubectl(['delete', ...crds, '--ignore-not-found']);
 }
 
 /** Waits until the object is Ready, and gives its status. */

@@ -1,85 +1,40 @@
 // The life of a release, in order: each step goes on where the one before it ended.
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { allKinds, resourceKinds } from '../../policy/schema/kinds.ts';
 import { eventually } from '../harness/eventually.ts';
 import {
-  aNamespace,
+  aPolicy,
   apply,
   ask,
   CALLERS,
+  cleanUp,
   deploy,
   get,
   helm,
   IMAGE,
   IMAGE_NEXT,
+  inDomain,
+  kill,
   kubectl,
   loadDuring,
   momentsOfMode,
   NAMESPACE,
   podsOf,
+  prepare,
   RELEASE,
-  startCaller,
   type Status,
   untilPods,
   untilReady,
+  valuesWith,
 } from './cluster.ts';
 
 const PACE = { workers: 8, pauseMillis: 40 };
 const HOUR = 3_600;
 
-const valuesWith = (image: string): object => {
-  const [repository = '', tag = ''] = image.split(/:(?=[^/]*$)/);
-  return {
-    image: { repository, tag },
-    redis: { development: { enabled: true } },
-    limiter: {
-      resources: { requests: { cpu: '200m' } },
-      // A slow machine is not to be taken for a slow Redis.
-      redisDeadlineMs: 10_000,
-      autoscaling: { maxReplicas: 4, behavior: { scaleDown: { stabilizationWindowSeconds: 15 } } },
-    },
-  };
-};
-
-/** A policy in a domain of its own, whose one rule counts by consumer over an hour. */
-const aPolicy = (name: string, requests: number, rule: object = {}): object => ({
-  apiVersion: 'sluice.dev/v1alpha1',
-  kind: 'RateLimitPolicy',
-  metadata: { name, namespace: CALLERS },
-  spec: {
-    domain: `${CALLERS}.${name}`,
-    rules: [
-      {
-        name: 'per-consumer',
-        countBy: ['consumer'],
-        algorithm: 'SlidingWindow',
-        limits: [{ windowSeconds: HOUR, requests }],
-        ...rule,
-      },
-    ],
-  },
-});
-const inDomain = (name: string, consumer: string): object => ({ domain: `${CALLERS}.${name}`, consumer });
-
 const conditionOf = (status: Status, type: string) => status.conditions?.find((condition) => condition.type === type);
 
-async function cleanUp(): Promise<void> {
-  await kubectl(['delete', 'namespace', CALLERS, NAMESPACE, '--ignore-not-found', '--timeout=120s']);
-  await kubectl(['delete', 'systemhealths', '--all']).catch(() => undefined);
-  const crds = allKinds.map((kind) => `crd/${resourceKinds[kind].plural}.sluice.dev`);
-  await kubectl(['delete', ...crds, '--ignore-not-found']);
-}
-
-beforeAll(async () => {
-  await cleanUp();
-  await apply(aNamespace(NAMESPACE));
-  await startCaller();
-});
-afterAll(async () => {
-  await helm(['uninstall', RELEASE, '--ignore-not-found', '--wait']);
-  await cleanUp();
-});
+beforeAll(prepare);
+afterAll(cleanUp);
 
 describe('a release', () => {
   it('comes from nothing to ready, in a namespace that enforces the restricted standard', async () => {
@@ -172,8 +127,6 @@ describe('under constant load', () => {
 });
 
 describe('when a part is killed', () => {
-  const kill = (pod: string) => kubectl(['delete', 'pod', '-n', NAMESPACE, pod, '--force', '--grace-period=0']);
-
   const leader = async (): Promise<string> =>
     (await get<{ spec: { holderIdentity: string } }>('lease', 'sluice-operator')).spec.holderIdentity;
 

@@ -74,6 +74,12 @@ const redis = group('Where counters and the published configuration live. One of
 const operator = group('The operator: publishes what the resources say, and writes back what is enforced.', {
   replicas: count('Pods; one leads, the others wait warm.', 2, 1, 5),
   resources: map('Resources.', { requests: { cpu: '100m', memory: '128Mi' }, limits: { memory: '512Mi' } }),
+  keyNamespaces: z
+    .array(z.string().regex(DNS_LABEL))
+    .default([])
+    .describe(
+      'Namespaces whose Secrets with the label sluice.dev/api-key the operator may read. Elsewhere it reads none.',
+    ),
   terminationGracePeriodSeconds: count('Seconds for an orderly stop.', 45, 1, 3_600),
   ...pod('operator'),
 });

@@ -2,8 +2,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limiterOptions, operatorOptions } from '../../cli/settings.ts';
 import { accepted } from './accepted.ts';
 import { type ControlPlane, startControlPlane } from '../control-plane/control-plane.ts';
-import { allKinds, resourceKinds } from '../../policy/schema/kinds.ts';
-import { GROUP } from '../../policy/schema/to-crd.ts';
+import {
+  clusterRules,
+  keyNamespaceRules,
+  limiterNamespaceRules,
+  ownNamespaceRules,
+} from '../../operator/kubernetes/access.ts';
 import { at, envOf, find, MINIMAL, NAMESPACE, refusal, render, type Rendered } from './helm.ts';
 import { refused } from './refused.ts';
 
@@ -95,18 +99,46 @@ function expectHardened(deployment: Rendered): void {
   }
 }
 
-type Rule = { readonly resources: string[]; readonly verbs: string[]; readonly resourceNames?: string[] };
+type Rule = {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+  readonly resourceNames?: readonly string[];
+};
+
+/** What rules allow, one thing each, however they are written. */
+function allowed(rules: readonly Rule[]): Set<string> {
+  return new Set(
+    rules.flatMap(({ apiGroups, resources, verbs, resourceNames = ['any'] }) =>
+      apiGroups.flatMap((group) =>
+        resources.flatMap((resource) =>
+          verbs.flatMap((verb) => resourceNames.map((name) => `${verb} ${resource}.${group} ${name}`)),
+        ),
+      ),
+    ),
+  );
+}
 
 describe('the rights of the operator', () => {
-  it('cover each kind of ours and its status, and no more of it', async () => {
-    const [read, write, , definitions] = at(find(await render(MINIMAL), 'ClusterRole'), 'rules') as Rule[];
-    const plurals = allKinds.map((kind) => resourceKinds[kind].plural);
-    expect(new Set(read?.resources)).toEqual(new Set(plurals));
-    expect(read?.verbs).toEqual(['get', 'list', 'watch']);
-    expect(new Set(write?.resources)).toEqual(new Set(plurals.map((plural) => `${plural}/status`)));
-    expect(write?.verbs).toEqual(['patch']);
-    expect(new Set(definitions?.resourceNames)).toEqual(new Set(plurals.map((plural) => `${plural}.${GROUP}`)));
-    expect(definitions?.verbs).toEqual(['get']);
+  const rulesOf = (objects: readonly Rendered[], kind: string) => allowed(at(find(objects, kind), 'rules') as Rule[]);
+
+  it('are exactly those that it says it needs', async () => {
+    const objects = await render(MINIMAL);
+    expect(rulesOf(objects, 'ClusterRole')).toEqual(allowed(clusterRules()));
+    const lease = { namespace: NAMESPACE, name: 'sluice-operator' };
+    const own = [...ownNamespaceRules({ lease, pepperSecret: 'sluice-pepper' }), ...limiterNamespaceRules()];
+    expect(rulesOf(objects, 'Role')).toEqual(allowed(own));
+  });
+
+  it('reach Secrets only in the namespaces that are named', async () => {
+    const objects = await render({ ...MINIMAL, operator: { keyNamespaces: ['shop'] } });
+    const inShop = objects.filter(({ metadata }) => metadata.namespace === 'shop');
+    expect(rulesOf(inShop, 'Role')).toEqual(allowed(keyNamespaceRules()));
+    expect(at(find(inShop, 'RoleBinding'), 'subjects.0')).toMatchObject({
+      name: 'sluice-operator',
+      namespace: NAMESPACE,
+    });
+    expect(envOf(find(objects, 'Deployment', '-operator'))).toMatchObject({ SLUICE_KEY_NAMESPACES: 'shop' });
   });
 });
 

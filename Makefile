@@ -11,7 +11,7 @@ KIND_KUBECONFIG = $(CURDIR)/.cache/kind-kubeconfig
 # Finds a Redis server (installing one where that needs no password) and puts its folder on the PATH.
 WITH_REDIS = redis=$$($(NODE) cli/dev/find-redis.ts) || exit 1; case $$redis in /*) PATH="$${redis%/*}:$$PATH";; esac
 
-.PHONY: help run test soak lint types format generate build image e2e chaos kind-up kind-down bench ci clean
+.PHONY: help run test soak fuzz lint types format generate build image e2e chaos kind-up kind-down bench ci clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: $(INSTALLED) ## Run all tests (VITEST_ARGS="test/policy -t burst" runs som
 soak: $(INSTALLED) ## Run the random tests for long, and load with memory and keys watched (SOAK_SECONDS=600)
 	@$(WITH_REDIS); SLUICE_SEQUENCES=100000 npm test --silent -- test/lua/sequences test/lua/penalty.model && \
 	  $(NODE) test/soak/run.ts
+
+fuzz: $(INSTALLED) ## Throw a million bad inputs at the limiter's doors (FUZZ_SEED=n FUZZ_INPUTS=n)
+	@$(WITH_REDIS); FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} npm test --silent -- test/fuzz
 
 lint: $(INSTALLED) ## Check the code's rules, and who imports whom
 	@npm run --silent lint

@@ -2,6 +2,7 @@
 // The one entry point of all roles, and the only place that wires parts together. Each role is loaded when it is
 // asked for, so that a limiter does not carry the operator's libraries.
 import { Command, CommanderError, Option } from 'commander';
+import { addKeyCommand } from './key-command.ts';
 import { limiterOptions, limiterSettings, operatorOptions, operatorSettings, SettingsError } from './settings.ts';
 
 const program = new Command('sluice').description('Kubernetes-native rate limiting and abuse decisions').exitOverride();
@@ -51,6 +52,8 @@ program
     const { runDev } = await import('./dev/run-dev.ts');
     await runDev({ resources, env: process.env });
   });
+
+addKeyCommand(program);
 
 try {
   await program.parseAsync();

@@ -65,6 +65,9 @@ type HttpReply = { readonly status: number; readonly text: string };
 
 const MAX_ANSWER_BYTES = 65_536;
 
+/** What a limiter answers while it has no configuration. */
+const NOT_READY = 503;
+
 /** Asks limiters over connections that stay open. A check is never sent twice: it would count twice. */
 export class LimiterClient {
   readonly #urls: readonly URL[];
@@ -78,7 +81,10 @@ export class LimiterClient {
     this.#timeoutMs = options.timeoutMs;
   }
 
-  /** Throws LimiterError. A limiter that refuses the connection has not counted anything: the next one is asked. */
+  /**
+   * Throws LimiterError. A limiter that cannot be connected to, or that has no configuration yet, has not counted anything:
+   * the next one is asked.
+   */
   async check(input: CheckInput): Promise<CheckOutcome> {
     const deadline = startDeadline(this.#timeoutMs);
     try {
@@ -91,19 +97,24 @@ export class LimiterClient {
   }
 
   async #ask(body: string, signal: AbortSignal): Promise<HttpReply> {
-    let refused: unknown;
+    let turnedAway: { readonly error: unknown } | { readonly reply: HttpReply } = { error: undefined };
+    // Taken once: other checks under way move the turn on, and each limiter must be tried by each of them.
+    const first = this.#next;
+    this.#next = (first + 1) % this.#urls.length;
     for (let attempt = 0; attempt < this.#urls.length; attempt += 1) {
-      const url = this.#urls[this.#next % this.#urls.length];
-      this.#next += 1;
+      const url = this.#urls[(first + attempt) % this.#urls.length];
       if (url === undefined) break;
       try {
-        return await this.#post(url, body, signal);
+        const reply = await this.#post(url, body, signal);
+        if (reply.status !== NOT_READY) return reply;
+        turnedAway = { reply };
       } catch (error) {
-        if (!isRefused(error)) throw error;
-        refused = error;
+        if (!isUnsent(error)) throw error;
+        turnedAway = { error };
       }
     }
-    throw refused;
+    if ('reply' in turnedAway) return turnedAway.reply;
+    throw turnedAway.error;
   }
 
   close(): void {
@@ -178,8 +189,9 @@ function isAnswer(value: unknown): value is CheckAnswer {
   );
 }
 
-function isRefused(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED';
+/** Whether the connection failed before anything was sent: refused, or reset while it waited to be accepted. */
+function isUnsent(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error && error.syscall === 'connect';
 }
 
 function toLimiterError(error: unknown, timeoutMs: number): LimiterError {

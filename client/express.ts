@@ -25,8 +25,28 @@ export type SluiceOptions = {
     | 'allow'
     | 'deny'
     | ((error: unknown, request: Request, response: Response, next: NextFunction) => void);
-  readonly skip?: (request: Request) => boolean;
-  /** Answers a denied request. Default: 429 with application/problem+json. */
+  /** As in express-rate-limit: true = allow, false = deny. `onError` says more. */
+  readonly passOnStoreError?: boolean;
+  readonly skip?: (request: Request) => boolean | Promise<boolean>;
+  /** Who asks; the limiter counts it as `caller:…`. Default: by API key, else by address. */
+  readonly keyGenerator?: (request: Request) => string | Promise<string>;
+  /** The policy's rules may match or count by it, as attribute:rule. */
+  readonly rule?: string;
+  /** What was charged is given back when the response has failed. Default: false. */
+  readonly skipFailedRequests?: boolean;
+  /** What was charged is given back when the response has succeeded. Default: false. */
+  readonly skipSuccessfulRequests?: boolean;
+  /** Default: the status is below 400. */
+  readonly requestWasSuccessful?: (request: Request, response: Response) => boolean;
+  /** RateLimit and RateLimit-Policy of the IETF draft. Default: draft-11. */
+  readonly standardHeaders?: 'draft-11' | boolean;
+  /** X-RateLimit-*, with Reset in seconds since 1970. Default: true. */
+  readonly legacyHeaders?: boolean;
+  /** Of a denial. Default: 429. */
+  readonly statusCode?: number;
+  /** Body of a denial, instead of application/problem+json. */
+  readonly message?: string | object;
+  /** Answers a denied request. Default: statusCode with message, or with application/problem+json. */
   readonly handler?: (request: Request, response: Response, next: NextFunction, answer: CheckAnswer) => void;
   /** Told of every decision. */
   readonly onDecision?: (answer: CheckAnswer, request: Request) => void;
@@ -47,10 +67,6 @@ export function sluice(options: SluiceOptions): RequestHandler {
   const endpoints = typeof options.endpoint === 'string' ? [options.endpoint] : options.endpoint;
   const client = new LimiterClient({ endpoints, timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS });
   return (request, response, next) => {
-    if (options.skip?.(request) === true) {
-      next();
-      return;
-    }
     void ask(client, options, { request, response, next });
   };
 }
@@ -60,25 +76,58 @@ type Exchange = { readonly request: Request; readonly response: Response; readon
 /** Never rejects: what a callback of the application throws is an error of its request, not the end of the process. */
 async function ask(client: LimiterClient, options: SluiceOptions, exchange: Exchange): Promise<void> {
   try {
-    const outcome = await client.check(inputOf(options, exchange.request)).catch((error: unknown) => ({ error }));
-    if ('error' in outcome) fail(options, outcome.error, exchange);
-    else answerWith(options, outcome, exchange);
+    if ((await options.skip?.(exchange.request)) === true) {
+      exchange.next();
+      return;
+    }
+    const input = await inputOf(options, exchange.request);
+    const outcome = await client.check(input).catch((error: unknown) => ({ error }));
+    if ('error' in outcome) {
+      fail(options, outcome.error, exchange);
+      return;
+    }
+    if (outcome.kind === 'decided') refundLater(client, options, { ...exchange, answer: outcome.answer });
+    answerWith(options, outcome, exchange);
   } catch (error) {
     exchange.next(error);
   }
 }
 
-function inputOf(options: SluiceOptions, request: Request): CheckInput {
+/** Gives the charge back once it is known how the response ended, if that is asked for. */
+function refundLater(
+  client: LimiterClient,
+  options: SluiceOptions,
+  { request, response, answer }: Exchange & { readonly answer: CheckAnswer },
+): void {
+  if (answer.refundable !== true) return;
+  const wasSuccessful = options.requestWasSuccessful ?? ((_request, { statusCode }) => statusCode < 400);
+  // A client that went away got no answer: `close` comes then too, and `finish` does not.
+  response.once('close', () => {
+    const isSuccess = response.writableFinished && wasSuccessful(request, response);
+    const isRefunded = isSuccess ? options.skipSuccessfulRequests : options.skipFailedRequests;
+    // A refund that fails leaves the client with less for a while; there is nobody to tell.
+    if (isRefunded === true) client.refund(answer.request_id).catch(() => undefined);
+  });
+}
+
+async function inputOf(options: SluiceOptions, request: Request): Promise<CheckInput> {
   const apiKey = request.get(API_KEY_HEADER);
   const cost = typeof options.cost === 'function' ? options.cost(request) : options.cost;
+  const consumer = await options.keyGenerator?.(request);
+  const { attributes, ...given } = options.attributes?.(request) ?? {};
+  const named = options.rule === undefined ? attributes : { rule: options.rule, ...attributes };
   return {
     domain: options.domain,
     method: request.method,
     path: pathOf(request.originalUrl),
     ...(request.ip === undefined ? {} : { ip: request.ip }),
-    ...(apiKey === undefined || apiKey === '' ? {} : { api_key: apiKey }),
+    // Who is named is not also looked up.
+    ...(consumer === undefined ? {} : { consumer }),
+    ...(apiKey === undefined || apiKey === '' || consumer !== undefined ? {} : { api_key: apiKey }),
     ...(cost === undefined ? {} : { cost }),
-    ...options.attributes?.(request),
+    ...(options.skipFailedRequests === true || options.skipSuccessfulRequests === true ? { refundable: true } : {}),
+    ...given,
+    ...(named === undefined ? {} : { attributes: named }),
   };
 }
 
@@ -114,28 +163,42 @@ function proceed(options: SluiceOptions, answer: CheckAnswer, { request, respons
   };
   Object.assign(request, { [options.requestPropertyName ?? 'rateLimit']: info });
   options.onDecision?.(answer, request);
-  setHeaders(response, answer, resetTime);
+  setHeaders(response, options, answer, resetTime);
   if (answer.allowed) next();
   else if (options.handler !== undefined) options.handler(request, response, next, answer);
-  else
-    refuse(
-      response,
-      { status: 429, title: 'Too many requests', detail: denial(answer) },
-      {
-        reason: answer.reason,
-        retry_after: answer.retry_after,
-      },
-    );
+  else deny(options, answer, response);
 }
 
-function setHeaders(response: Response, answer: CheckAnswer, resetTime: Date | undefined): void {
+function deny({ statusCode = 429, message }: SluiceOptions, answer: CheckAnswer, response: Response): void {
+  if (message !== undefined) {
+    response.status(statusCode).send(message);
+    return;
+  }
+  const { reason, retry_after: retryAfter } = answer;
+  const refusal = { status: statusCode, title: 'Too many requests', detail: denial(answer) };
+  refuse(response, refusal, { reason, retry_after: retryAfter });
+}
+
+function setHeaders(
+  response: Response,
+  { legacyHeaders = true, standardHeaders = 'draft-11' }: SluiceOptions,
+  answer: CheckAnswer,
+  resetTime: Date | undefined,
+): void {
   response.setHeader('X-Request-ID', answer.request_id);
   if (answer.retry_after !== null) response.setHeader('Retry-After', Math.ceil(answer.retry_after));
-  if (answer.limit === null || answer.remaining === null || resetTime === undefined) return;
-  response.setHeader('X-RateLimit-Limit', answer.limit);
-  response.setHeader('X-RateLimit-Remaining', answer.remaining);
-  response.setHeader('X-RateLimit-Reset', Math.ceil(resetTime.getTime() / 1000));
-  if (answer.strategy !== null) response.setHeader('X-RateLimit-Strategy', answer.strategy);
+  const { limit, remaining, rule } = answer;
+  if (limit === null || remaining === null || resetTime === undefined) return;
+  if (legacyHeaders) {
+    response.setHeader('X-RateLimit-Limit', limit);
+    response.setHeader('X-RateLimit-Remaining', remaining);
+    response.setHeader('X-RateLimit-Reset', Math.ceil(resetTime.getTime() / 1000));
+    if (answer.strategy !== null) response.setHeader('X-RateLimit-Strategy', answer.strategy);
+  }
+  if (standardHeaders === false || rule === null || answer.window_seconds === null) return;
+  const wait = answer.allowed ? answer.reset_after : answer.retry_after;
+  response.setHeader('RateLimit-Policy', `"${rule}";q=${limit};w=${answer.window_seconds}`);
+  response.setHeader('RateLimit', `"${rule}";r=${remaining}${wait === null ? '' : `;t=${Math.ceil(wait)}`}`);
 }
 
 function denial(answer: CheckAnswer): string {
@@ -144,7 +207,7 @@ function denial(answer: CheckAnswer): string {
 }
 
 function fail(options: SluiceOptions, error: unknown, { request, response, next }: Exchange): void {
-  const { onError = 'allow' } = options;
+  const { onError = options.passOnStoreError === false ? 'deny' : 'allow' } = options;
   if (typeof onError === 'function') onError(error, request, response, next);
   else if (onError === 'allow') next();
   else

@@ -14,6 +14,8 @@ export type CheckInput = {
   readonly headers?: Readonly<Record<string, string>>;
   readonly attributes?: Readonly<Record<string, string>>;
   readonly cost?: number;
+  /** Keep the charge for a minute, so that it can be given back. */
+  readonly refundable?: boolean;
   readonly request_id?: string;
 };
 
@@ -26,6 +28,7 @@ export type CheckAnswer = {
   readonly limit: number | null;
   readonly remaining: number | null;
   readonly reset_after: number | null;
+  readonly window_seconds: number | null;
   readonly strategy: string | null;
   readonly tier: string | null;
   readonly mode: string | null;
@@ -33,6 +36,8 @@ export type CheckAnswer = {
   readonly rule: string | null;
   readonly revision: number;
   readonly request_id: string;
+  /** Whether it can be given back; only when that was asked for. */
+  readonly refundable?: boolean;
 };
 
 export type CheckOutcome =
@@ -65,19 +70,26 @@ type HttpReply = { readonly status: number; readonly text: string };
 
 const MAX_ANSWER_BYTES = 65_536;
 
+const CHECK = '/v1/decision/check';
+const REFUND = '/v1/decision/refund';
+type Endpoint = typeof CHECK | typeof REFUND;
+
 /** What a limiter answers while it has no configuration. */
 const NOT_READY = 503;
 
 /** Asks limiters over connections that stay open. A check is never sent twice: it would count twice. */
 export class LimiterClient {
-  readonly #urls: readonly URL[];
+  readonly #urls: readonly Readonly<Record<Endpoint, URL>>[];
   readonly #timeoutMs: number;
   readonly #agents = { 'http:': new HttpAgent({ keepAlive: true }), 'https:': new HttpsAgent({ keepAlive: true }) };
   #next = 0;
 
   constructor(options: LimiterClientOptions) {
     if (options.endpoints.length === 0) throw new RangeError('endpoints must name at least one limiter');
-    this.#urls = options.endpoints.map((endpoint) => new URL('/v1/decision/check', endpoint));
+    this.#urls = options.endpoints.map((endpoint) => ({
+      [CHECK]: new URL(CHECK, endpoint),
+      [REFUND]: new URL(REFUND, endpoint),
+    }));
     this.#timeoutMs = options.timeoutMs;
   }
 
@@ -88,7 +100,7 @@ export class LimiterClient {
   async check(input: CheckInput): Promise<CheckOutcome> {
     const deadline = startDeadline(this.#timeoutMs);
     try {
-      return toOutcome(await this.#ask(JSON.stringify(input), deadline.signal));
+      return toOutcome(await this.#ask(CHECK, input, deadline.signal));
     } catch (error) {
       throw toLimiterError(error, this.#timeoutMs);
     } finally {
@@ -96,13 +108,28 @@ export class LimiterClient {
     }
   }
 
-  async #ask(body: string, signal: AbortSignal): Promise<HttpReply> {
+  /** Gives back what a refundable check was charged; false if there was nothing to give back. Throws LimiterError. */
+  async refund(requestId: string): Promise<boolean> {
+    const deadline = startDeadline(this.#timeoutMs);
+    try {
+      const { status, text } = await this.#ask(REFUND, { request_id: requestId }, deadline.signal);
+      if (status === 200 || status === 404) return status === 200;
+      throw new LimiterError(`the limiter answered ${status}: ${detailOf(parseJson(text))}`, status);
+    } catch (error) {
+      throw toLimiterError(error, this.#timeoutMs);
+    } finally {
+      deadline.cancel();
+    }
+  }
+
+  async #ask(path: Endpoint, input: object, signal: AbortSignal): Promise<HttpReply> {
+    const body = JSON.stringify(input);
     let turnedAway: { readonly error: unknown } | { readonly reply: HttpReply } = { error: undefined };
     // Taken once: other checks under way move the turn on, and each limiter must be tried by each of them.
     const first = this.#next;
     this.#next = (first + 1) % this.#urls.length;
     for (let attempt = 0; attempt < this.#urls.length; attempt += 1) {
-      const url = this.#urls[(first + attempt) % this.#urls.length];
+      const url = this.#urls[(first + attempt) % this.#urls.length]?.[path];
       if (url === undefined) break;
       try {
         const reply = await this.#post(url, body, signal);

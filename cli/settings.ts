@@ -154,6 +154,11 @@ const limiterOnly = {
     z.coerce.number().int().min(1).max(60_000),
     '100',
   ),
+  snapshotUrl: setting(
+    'snapshot-url',
+    "the operator's /snapshot, for a start while Redis is away (default: none)",
+    z.url({ protocol: /^https?$/ }),
+  ),
   grpcPort: setting('grpc-port', "port of Envoy's rate limit service", port, '8081'),
   trustedCallers: setting(
     'trusted-callers',
@@ -229,6 +234,7 @@ export type LimiterSettings = SharedSettings & {
   readonly unknownDomain: 'Allow' | 'Deny';
   readonly checkDomain: string;
   readonly redisDeadlineMillis: number;
+  readonly snapshotUrl: string | undefined;
   readonly doors: DoorSettings;
 };
 
@@ -275,6 +281,7 @@ export function limiterSettings(raw: Raw): LimiterSettings {
     unknownDomain: values['unknownDomain'] === 'Deny' ? 'Deny' : 'Allow',
     checkDomain: String(values['checkDomain']),
     redisDeadlineMillis: Number(values['redisDeadlineMs']),
+    snapshotUrl: values['snapshotUrl'] === undefined ? undefined : String(values['snapshotUrl']),
     doors: doorSettings(values),
   };
 }

@@ -53,6 +53,8 @@ export type LimiterOptions = {
   /** What becomes of requests to a domain that no policy speaks of. Default: Allow. */
   readonly unknownDomain?: 'Allow' | 'Deny';
   readonly redisDeadlineMillis: number;
+  /** Where the operator hands out the configuration in force, for a start while Redis is away. */
+  readonly snapshotUrl?: string | undefined;
   /** What is not said here is as in DOOR_DEFAULTS. */
   readonly doors?: Partial<DoorSettings>;
   /** Denials that are answered from memory for up to a second; 0 = none. Default: 50,000. */
@@ -102,6 +104,7 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     },
   });
   const loader = new SnapshotLoader({
+    snapshotUrl: options.snapshotUrl,
     redis: configuration,
     names,
     clock,
@@ -113,7 +116,7 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     isFailing: () => decider.isFailing,
   });
   // Once ready it stays so: losing Redis later makes the failure policies decide, which is serving.
-  const isReady = (): boolean => loader.snapshot !== undefined && hasConnected;
+  const isReady = (): boolean => loader.snapshot !== undefined && (hasConnected || loader.isFromOperator);
   const metrics = new LimiterMetrics({
     revision: () => loader.snapshot?.identity.revision ?? 0,
     isReady,

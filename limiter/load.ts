@@ -9,6 +9,7 @@ import { readKeySetState } from '../store/consumer-keys.ts';
 import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
 import type { KeyCache } from './key-cache.ts';
+import { fetchConfiguration } from './cold-start.ts';
 import { PodCount } from './pod-count.ts';
 
 export type LoaderOptions = {
@@ -23,6 +24,8 @@ export type LoaderOptions = {
   readonly instance: string;
   /** Whether most decisions cannot be had from Redis now. */
   readonly isFailing: () => boolean;
+  /** Where the operator hands out the configuration in force, for a start while Redis is away. */
+  readonly snapshotUrl?: string | undefined;
 };
 
 const HEARTBEAT_MILLIS = 2_000;
@@ -49,6 +52,7 @@ export class SnapshotLoader {
   #isStopped = false;
   readonly #pods: PodCount;
   #isReachable = false;
+  #isFromOperator = false;
 
   constructor(options: LoaderOptions) {
     this.#options = options;
@@ -68,6 +72,11 @@ export class SnapshotLoader {
   /** How many pods share the work, as last agreed through Redis; undefined if it never answered. */
   get pods(): number | undefined {
     return this.#pods.agreed;
+  }
+
+  /** Whether what is enforced was handed out by the operator, as Redis could not be reached. */
+  get isFromOperator(): boolean {
+    return this.#isFromOperator;
   }
 
   get isRedisReachable(): boolean {
@@ -107,8 +116,28 @@ export class SnapshotLoader {
         this.#noteReachable(true);
       } catch (error) {
         this.#noteReachable(false, error);
+        await this.#startWithoutRedis();
       }
     } while (this.#isAskedAgain && !this.#isStopped);
+  }
+
+  /** What is held is never replaced by this: it may be newer. */
+  async #startWithoutRedis(): Promise<void> {
+    const { snapshotUrl, owner, clock, log } = this.#options;
+    if (snapshotUrl === undefined || this.#snapshot !== undefined || this.#isStopped) return;
+    try {
+      const { snapshot, documents } = await fetchConfiguration(snapshotUrl, owner);
+      this.#snapshot = snapshot;
+      this.#documents = documents;
+      this.#sinceMicros = clock.nowMicros();
+      this.#isFromOperator = true;
+      this.#problem = undefined;
+      const { revision } = snapshot.identity;
+      log.warn({ event: 'snapshot_loaded', source: 'operator', revision, documents: documents.size });
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      this.#complain('NoConfiguration', `Redis cannot be reached, and the operator gives no configuration: ${why}`);
+    }
   }
 
   async #refreshOnce(): Promise<void> {

@@ -52,6 +52,7 @@ describe('settings', () => {
       unknownDomain: 'Allow',
       checkDomain: 'default',
       redisDeadlineMillis: 100,
+      snapshotUrl: undefined,
       doors: { ...DOOR_DEFAULTS, grpcPort: 8081, drainMillis: 2_000 },
     });
     expect(errorsOf(() => limiterSettings(presets))).toEqual([expect.stringMatching(/^--pepper-file .* is required$/)]);
@@ -86,6 +87,7 @@ describe('settings', () => {
     ['rateLimitHeaders', 'x-rate', 'must be none, or some of x-ratelimit, '],
     ['rateLimitHeaders', 'x-ratelimit,x-ratelimit-delta', 'must not name two families of X-RateLimit headers'],
     ['rlsHeaders', 'ietf;x-ratelimit', 'must be none, or some of x-ratelimit, '],
+    ['snapshotUrl', 'operator:9090/snapshot', 'Invalid URL'],
     ['drainMs', '-1', 'expected number to be >=0'],
     ['grpcMaxConnectionAgeSeconds', '0', 'expected number to be >=1'],
   ])('of the doors are refused by name: %s %s', (name, value, why) => {

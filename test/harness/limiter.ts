@@ -36,6 +36,7 @@ export type TestLimiterOptions = {
   /** Long by default, so that a slow machine is not taken for a slow Redis. */
   readonly redisDeadlineMillis?: number;
   readonly doors?: Partial<DoorSettings>;
+  readonly snapshotUrl?: string;
   /** 0 where a test empties Redis between requests: a denial is remembered for up to a second. */
   readonly maxRememberedDenials?: number;
   readonly maxSubjectsPerRule?: number;
@@ -63,6 +64,7 @@ export async function startTestLimiter(options: TestLimiterOptions): Promise<Tes
     checkDomain: options.checkDomain ?? 'payments',
     redisDeadlineMillis: options.redisDeadlineMillis ?? 20_000,
     doors: { grpcPort, ...options.doors },
+    snapshotUrl: options.snapshotUrl,
     maxRememberedDenials: options.maxRememberedDenials,
     maxSubjectsPerRule: options.maxSubjectsPerRule,
     log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(parse(line)) }),

@@ -18,10 +18,9 @@ const pods: Pod[] = [];
 
 const startProcess = (name: string, [port, grpcPort, opsPort]: Pod['ports']): SluiceProcess =>
   startSluice(
-    [
-      ...['limiter', '--host', '127.0.0.1', '--pod-name', name, '--redis-deadline-ms', '20000', '--drain-ms', '500'],
-      ...['--port', String(port), '--grpc-port', String(grpcPort), '--ops-port', String(opsPort)],
-    ],
+    ['limiter', '--host', '127.0.0.1', '--pod-name', name, '--redis-deadline-ms', '20000', '--drain-ms', '500'].concat(
+      ['--port', port, '--grpc-port', grpcPort, '--ops-port', opsPort].map(String),
+    ),
     { SLUICE_REDIS_URL: server.url, SLUICE_PEPPER: PEPPER },
   );
 
@@ -52,9 +51,10 @@ describe('a rolling restart of limiters under load', () => {
     const endpoints = pods.map(({ ports }) => `http://127.0.0.1:${ports[0]}`);
     const client = new LimiterClient({ endpoints, timeoutMs: 30_000 });
     const failures: unknown[] = [];
-    let [answered, admitted, isOver] = [0, 0, false];
+    let [answered, admitted] = [0, 0];
+    const over = new AbortController();
     const caller = async (): Promise<void> => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         try {
           const outcome = await client.check({ domain: 'payments', consumer: 'everybody' });
           answered += 1;
@@ -78,7 +78,7 @@ describe('a rolling restart of limiters under load', () => {
         await untilReady(pod);
       }
     }
-    isOver = true;
+    over.abort();
     await Promise.all(callers);
     client.close();
     expect(failures).toEqual([]);

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { createSecureContext } from 'node:tls';
 import { Option } from 'commander';
 import { z } from 'zod';
 import { DOOR_DEFAULTS, type DoorSettings } from '../limiter/door-settings.ts';
@@ -190,6 +191,8 @@ const limiterOnly = {
     z.coerce.number().int().min(1).max(86_400),
     String(DOOR_DEFAULTS.grpcMaxConnectionAgeMillis / 1000),
   ),
+  tlsCertFile: setting('tls-cert-file', 'certificate chain (PEM) of the HTTP and gRPC ports; needs a key', z.string()),
+  tlsKeyFile: setting('tls-key-file', 'private key (PEM) of that certificate', z.string()),
   drainMs: setting(
     'drain-ms',
     'milliseconds for which a pod that stops still answers, while others notice',
@@ -295,7 +298,27 @@ function doorSettings(values: Values): DoorSettings {
     rlsHeaderFamilies: itemsOf(values['rlsHeaders']).filter(isHeaderFamily),
     grpcMaxConnectionAgeMillis: Number(values['grpcMaxConnectionAgeSeconds']) * 1000,
     drainMillis: Number(values['drainMs']),
+    tls: tlsOf(values),
   };
+}
+
+/** Throws SettingsError. */
+function tlsOf(values: Values): DoorSettings['tls'] {
+  const [certFile, keyFile] = [values['tlsCertFile'], values['tlsKeyFile']];
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  if (certFile === undefined || keyFile === undefined) {
+    throw new SettingsError(
+      '--tls-cert-file (SLUICE_TLS_CERT_FILE) and --tls-key-file (SLUICE_TLS_KEY_FILE) need each other',
+    );
+  }
+  try {
+    const tls = { cert: readFileSync(String(certFile), 'utf8'), key: readFileSync(String(keyFile), 'utf8') };
+    createSecureContext(tls);
+    return tls;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new SettingsError(`--tls-cert-file "${certFile}" and --tls-key-file "${keyFile}": ${why}`);
+  }
 }
 
 function inNamespace(text: string, namespace: string): { namespace: string; name: string } {

@@ -17,6 +17,8 @@ export type DoorSettings = {
   readonly grpcMaxConnectionAgeMillis: number;
   /** How long requests are still answered after the pod says that it is not ready any more. */
   readonly drainMillis: number;
+  /** PEM, for the HTTP and gRPC ports; undefined = without TLS. The port for operators never has it. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
 };
 
 export const DOOR_DEFAULTS: DoorSettings = {
@@ -27,4 +29,5 @@ export const DOOR_DEFAULTS: DoorSettings = {
   rlsHeaderFamilies: ['ietf'],
   grpcMaxConnectionAgeMillis: 300_000,
   drainMillis: 0,
+  tls: undefined,
 };

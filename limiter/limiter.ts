@@ -178,9 +178,12 @@ export async function startLimiter(options: LimiterOptions): Promise<Limiter> {
     denied: new DeniedList(),
     ...state,
   };
-  const http = createDoors(door);
+  const http = createDoors(door, doors.tls);
   const isServing = (): boolean => isReady() && !phase.isStopping;
-  const grpc = createGrpcDoor(door, isServing, { maxConnectionAgeMillis: doors.grpcMaxConnectionAgeMillis });
+  const grpc = createGrpcDoor(door, isServing, {
+    maxConnectionAgeMillis: doors.grpcMaxConnectionAgeMillis,
+    tls: doors.tls,
+  });
   const ops = createOps({
     door,
     penalties: new Penalties(decisions, names, options.redisDeadlineMillis),

@@ -2,6 +2,7 @@
 import { type sendUnaryData, Server, ServerCredentials, type ServerUnaryCall, status } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import type { DoorParts } from '../door.ts';
+import type { DoorSettings } from '../door-settings.ts';
 import { BadRlsRequest } from '../rls/request.ts';
 import { shouldRateLimit } from '../rls/should-rate-limit.ts';
 import { addressIn } from '../trust.ts';
@@ -12,8 +13,7 @@ import { HEALTH_SERVICE, loadProtocol, RATE_LIMIT_SERVICE, serviceOf } from './p
 export type GrpcOptions = {
   /** After so long a connection is closed gently, so that callers spread over new pods. */
   readonly maxConnectionAgeMillis: number;
-  /** Certificate and key; absent = without TLS. */
-  readonly credentials?: ServerCredentials | undefined;
+  readonly tls: DoorSettings['tls'];
 };
 
 export type GrpcDoor = {
@@ -47,7 +47,7 @@ export function createGrpcDoor(parts: DoorParts, isServing: () => boolean, optio
   new ReflectionService(protocol).addToServer(server);
   const telling = setInterval(() => health.tell(), HEALTH_MILLIS);
   return {
-    listen: (host, port) => bind(server, options.credentials ?? ServerCredentials.createInsecure(), host, port),
+    listen: (host, port) => bind(server, credentialsOf(options.tls), host, port),
     tellHealth: () => health.tell(),
     close: async (patienceMillis) => {
       clearInterval(telling);
@@ -83,6 +83,12 @@ async function answer(
     parts.log.error({ event: 'request_failed', door: 'grpc', err: error });
     callback({ code: status.INTERNAL, details: 'the limiter failed; see its log' });
   }
+}
+
+function credentialsOf(tls: DoorSettings['tls']): ServerCredentials {
+  if (tls === undefined) return ServerCredentials.createInsecure();
+  const pair = { cert_chain: Buffer.from(tls.cert), private_key: Buffer.from(tls.key) };
+  return ServerCredentials.createSsl(null, [pair]);
 }
 
 function bind(server: Server, credentials: ServerCredentials, host: string, port: number): Promise<void> {

@@ -1,4 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { DoorSettings } from '../door-settings.ts';
 import type { DoorParts } from '../door.ts';
 import { requestIdFrom } from '../door.ts';
 import { type HttpAnswer, jsonAnswer, problemAnswer } from './answer.ts';
@@ -34,12 +36,19 @@ const LIMITS = {
 };
 
 /** The doors for callers. Plain node:http: a framework would cost more than the decision. */
-export function createDoors(parts: DoorParts): HttpDoors {
+export function createDoors(parts: DoorParts, tls?: DoorSettings['tls']): HttpDoors {
   let isDraining = false;
-  const server = createServer(LIMITS, (request, response) => {
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
     if (isDraining) response.shouldKeepAlive = false;
     void handle(parts, request, response);
-  });
+  };
+  const server =
+    tls === undefined
+      ? createServer(LIMITS, listener)
+      : createTlsServer(
+          { ...LIMITS, ...tls, minVersion: 'TLSv1.2', handshakeTimeout: LIMITS.headersTimeout },
+          listener,
+        );
   server.maxConnections = 10_000;
   return {
     server,

@@ -6,6 +6,7 @@ import { Identifier } from '../../limiter/identify.ts';
 import { IPBlocks } from '../../limiter/ip-blocks.ts';
 import { LocalFallback } from '../../limiter/local-fallback.ts';
 import { LimiterMetrics } from '../../limiter/metrics.ts';
+import { SubjectBudget } from '../../limiter/subject-budget.ts';
 import type { Decision } from '../../policy/decision.ts';
 import { buildSnapshot } from '../../policy/snapshot.ts';
 import { RedisClock } from '../../store/clock.ts';
@@ -35,7 +36,13 @@ const REQUEST: CheckRequest = {
 
 function aChecker(unknownDomain: 'Allow' | 'Deny' = 'Allow'): Checker {
   const monotonicMillis = (): number => 0;
-  const state = { revision: () => 1, isReady: () => true, isRedisReachable: () => false, inFlight: () => 0 };
+  const state = {
+    revision: () => 1,
+    isReady: () => true,
+    isRedisReachable: () => false,
+    inFlight: () => 0,
+    breaker: (): 'OPEN' => 'OPEN',
+  };
   return new Checker({
     // Without a Redis the rules are found all the same.
     decider: { decide: () => Promise.reject(new Error('there is no Redis')) },
@@ -48,6 +55,7 @@ function aChecker(unknownDomain: 'Allow' | 'Deny' = 'Allow'): Checker {
     clock: new RedisClock(monotonicMillis),
     metrics: new LimiterMetrics(state),
     fallback: new LocalFallback({ pods: () => 1, monotonicMillis }),
+    subjects: new SubjectBudget({ monotonicMillis, onOverflow: () => undefined }),
     unknownDomain,
   });
 }

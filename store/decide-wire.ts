@@ -121,10 +121,16 @@ function penaltyText(penalty: CompiledPenalty): string {
     tolerancePercent,
     violationWindowSeconds,
     minSecondsPerStep,
-    ...[warn?.violations ?? 0, warn?.forSeconds ?? 0],
-    ...[throttle?.violations ?? 0, throttle?.forSeconds ?? 0, throttle?.limitPercent ?? 100],
-    ...[tempBlock?.violations ?? 0, tempBlock?.forSeconds ?? 0],
-    ...[block?.tempBlocks ?? 0, block?.withinSeconds ?? 0, block?.forSeconds ?? 0],
+    warn?.violations ?? 0,
+    warn?.forSeconds ?? 0,
+    throttle?.violations ?? 0,
+    throttle?.forSeconds ?? 0,
+    throttle?.limitPercent ?? 100,
+    tempBlock?.violations ?? 0,
+    tempBlock?.forSeconds ?? 0,
+    block?.tempBlocks ?? 0,
+    block?.withinSeconds ?? 0,
+    block?.forSeconds ?? 0,
   ].join(' ');
 }
 

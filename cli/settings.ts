@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { createSecureContext } from 'node:tls';
 import { Option } from 'commander';
 import { z } from 'zod';
+import { parseRedisUrl, REDIS_URL_FORMS } from '../store/redis-target.ts';
 import { DOOR_DEFAULTS, type DoorSettings } from '../limiter/door-settings.ts';
 import { HEADER_FAMILIES, isHeaderFamily } from '../limiter/rate-limit-headers.ts';
 import { isNetwork, PRIVATE_NETWORKS } from '../limiter/trust.ts';
@@ -47,7 +48,12 @@ const label = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'must be 
 const dnsName = z.string().regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, 'must be a DNS name');
 
 const shared = {
-  redisUrl: setting('redis-url', 'URL of Redis', z.url({ protocol: /^rediss?$/ }), 'redis://127.0.0.1:6379'),
+  redisUrl: setting(
+    'redis-url',
+    `where Redis is: ${REDIS_URL_FORMS}`,
+    z.string().refine((text) => parseRedisUrl(text) !== undefined, { error: `must be ${REDIS_URL_FORMS}` }),
+    'redis://127.0.0.1:6379',
+  ),
   installation: setting('installation', 'tells installations on one Redis apart: a DNS label', label, 'default'),
   owner: setting(
     'owner',

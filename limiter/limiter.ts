@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../store/connection.ts';
 import type { Logger } from 'pino';
 import { subscribeToChanges, type Subscription } from '../store/changes.ts';
 import { RedisClock } from '../store/clock.ts';
@@ -219,7 +219,7 @@ type Running = {
   readonly http: HttpDoors;
   readonly grpc: GrpcDoor;
   readonly ops: Server;
-  readonly connections: readonly Redis[];
+  readonly connections: readonly RedisClient[];
 };
 
 /**
@@ -250,7 +250,7 @@ function heedPardon(denyCache: DenyCache, detail: string | undefined): void {
   else denyCache.forget(subject);
 }
 
-function connectAs(role: string, options: LimiterOptions, onReady: () => void, liveness?: Liveness): Redis {
+function connectAs(role: string, options: LimiterOptions, onReady: () => void, liveness?: Liveness): RedisClient {
   const events: ConnectionEvents = {
     onDown: (message) =>
       options.log.warn({ event: 'redis_down', role }, `Redis cannot be reached, trying again: ${message}`),

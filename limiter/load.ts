@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../store/connection.ts';
 import type { Logger } from 'pino';
 import { type Document, FORMAT, readDocument, UnreadableDocument } from '../policy/documents.ts';
 import { buildSnapshot, type ConfigurationIdentity, isNewer, type Snapshot } from '../policy/snapshot.ts';
@@ -13,7 +13,7 @@ import { fetchConfiguration } from './cold-start.ts';
 import { PodCount } from './pod-count.ts';
 
 export type LoaderOptions = {
-  readonly redis: Redis;
+  readonly redis: RedisClient;
   readonly names: Names;
   readonly clock: RedisClock;
   readonly keys: KeyCache;

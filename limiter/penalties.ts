@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../store/connection.ts';
 import { partitionOf, subjectOf } from '../policy/hash.ts';
 import type { PenaltyState } from '../policy/decision.ts';
 import type { DomainIndex, Snapshot } from '../policy/snapshot.ts';
@@ -29,11 +29,11 @@ export class NoSuchPenalty extends Error {
 
 /** Looking at penalties, and lifting them. */
 export class Penalties {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #names: Names;
   readonly #deadlineMillis: number;
 
-  constructor(redis: Redis, names: Names, deadlineMillis: number) {
+  constructor(redis: RedisClient, names: Names, deadlineMillis: number) {
     this.#redis = redis;
     this.#names = names;
     this.#deadlineMillis = deadlineMillis;

@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../store/connection.ts';
 import { within } from '../store/deadline.ts';
 import type { Names } from '../store/names.ts';
 import { chargeOf, refund, refundAnonymously, rememberCharge, toCharged } from '../store/refund.ts';
@@ -7,13 +7,13 @@ import type { Refunds } from './door.ts';
 
 /** What admitted requests were charged, for those who may want it back. */
 export class Charges {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #names: Names;
   readonly #deadlineMillis: number;
   readonly #onGivenBack: (subject: string) => void;
 
   /** `onGivenBack`: a subject has more left than was last heard. Who is refunded by id is found out within a second. */
-  constructor(redis: Redis, names: Names, deadlineMillis: number, onGivenBack: (subject: string) => void) {
+  constructor(redis: RedisClient, names: Names, deadlineMillis: number, onGivenBack: (subject: string) => void) {
     this.#redis = redis;
     this.#names = names;
     this.#deadlineMillis = deadlineMillis;

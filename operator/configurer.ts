@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../store/connection.ts';
 import type { Logger } from 'pino';
 import type { RawResource } from '../policy/resource.ts';
 import type { ManifestEntry } from '../policy/documents.ts';
@@ -14,7 +14,7 @@ import { type KeySecrets, resolveKeys } from './secret-keys.ts';
 export type Peppers = { read(): Promise<readonly string[]> };
 
 export type ConfigurerOptions = {
-  readonly redis: Redis;
+  readonly redis: RedisClient;
   readonly names: Names;
   readonly owner: string;
   /** The secret with which API keys are hashed, or where those that are in use can be read from. */

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../store/connection.ts';
 import { recordNameOf } from '../policy/api-key.ts';
 import { numbersOf } from '../policy/compile.ts';
 import { idOf, type RawResource, type ValidConsumer } from '../policy/resource.ts';
@@ -16,7 +16,7 @@ import {
 import type { Names } from '../store/names.ts';
 
 export type KeySetOptions = {
-  readonly redis: Redis;
+  readonly redis: RedisClient;
   readonly names: Names;
   /** The one that is in use, then one that may still be: a key is found by each. */
   readonly peppers: readonly string[];

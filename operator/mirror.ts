@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../store/connection.ts';
 import type { StoredDocument } from '../policy/documents.ts';
 import { readDocuments, readHead, readManifest } from '../store/configuration.ts';
 import type { Names } from '../store/names.ts';
@@ -9,11 +9,11 @@ import type { Published } from './publisher.ts';
  * is as old as the last look.
  */
 export class Mirror {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #names: Names;
   #copy: Published | undefined;
 
-  constructor(redis: Redis, names: Names) {
+  constructor(redis: RedisClient, names: Names) {
     this.#redis = redis;
     this.#names = names;
   }

@@ -1,6 +1,6 @@
 // The operator: reads all resources, publishes what they say, and writes back what the pods acknowledge. Imports
 // policy/ and store/; hands out one running operator to cli/.
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../store/connection.ts';
 import type { Logger } from 'pino';
 import type { RawResource } from '../policy/resource.ts';
 import { allKinds } from '../policy/schema/kinds.ts';
@@ -78,7 +78,7 @@ export class Operator {
   readonly #options: OperatorOptions;
   readonly #leadership: Leadership;
   readonly #names: Names;
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #clock = new RedisClock();
   readonly #configurer: Configurer;
   readonly #mirror: Mirror;
@@ -182,7 +182,7 @@ export class Operator {
     disconnect(this.#redis);
   }
 
-  #connect(): Redis {
+  #connect(): RedisClient {
     const { redisUrl, log } = this.#options;
     const settle = (): void => {
       this.#isSettled = true;

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../store/connection.ts';
 import { type ManifestEntry, type StoredDocument, UnreadableDocument } from '../policy/documents.ts';
 import { buildManifest } from '../policy/manifest.ts';
 import { type ConfigurationIdentity, isNewer } from '../policy/snapshot.ts';
@@ -41,7 +41,7 @@ const REMEMBERED = 256;
 
 /** Moves head, fenced by the epoch of this operator, and remembers what it published. */
 export class Publisher {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #names: Names;
   readonly #owner: string;
   readonly #claimEpoch: (floor: number) => Promise<number>;
@@ -54,7 +54,7 @@ export class Publisher {
   readonly #history = new Map<string, string>();
 
   /** @param claimEpoch an epoch above the highest that is known, which is this operator's own from then on. */
-  constructor(redis: Redis, names: Names, owner: string, claimEpoch: (floor: number) => Promise<number>) {
+  constructor(redis: RedisClient, names: Names, owner: string, claimEpoch: (floor: number) => Promise<number>) {
     this.#redis = redis;
     this.#names = names;
     this.#owner = owner;

@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './connection.ts';
 import { z } from 'zod';
 import { type Head, parseHead } from './configuration.ts';
 import type { Names } from './names.ts';
@@ -38,7 +38,7 @@ const listScript = loadScript('list-pods');
 
 /** A pod's heartbeat. Returns head, the time of Redis and how many pods have reported lately; `isNew` announces it to the operator. */
 export async function acknowledge(
-  redis: Redis,
+  redis: RedisClient,
   names: Names,
   owner: string,
   beat: { readonly acknowledgement: Acknowledgement; readonly isNew: boolean },
@@ -55,12 +55,12 @@ export async function acknowledge(
 }
 
 /** Takes a pod off the list, when it stops in good order. */
-export async function withdraw(redis: Redis, names: Names, pod: string): Promise<void> {
+export async function withdraw(redis: RedisClient, names: Names, pod: string): Promise<void> {
   await redis.hdel(names.pods, pod);
 }
 
 /** The pods that reported in the last minute, and the time of Redis. */
-export async function listPods(redis: Redis, names: Names): Promise<{ pods: PodReport[]; redisMicros: number }> {
+export async function listPods(redis: RedisClient, names: Names): Promise<{ pods: PodReport[]; redisMicros: number }> {
   const reply = textsOf(await listScript.run(redis, [names.pods], [FORGOTTEN_AFTER_MICROS]));
   const pods: PodReport[] = [];
   for (let i = 2; i < reply.length; i += 2) {

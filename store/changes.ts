@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './connection.ts';
 import { connect, disconnect } from './connection.ts';
 import type { Names } from './names.ts';
 
@@ -20,7 +20,7 @@ export function subscribeToChanges(
   kinds: readonly Change[],
   onChange: OnChange,
 ): Subscription {
-  const redis: Redis = connect(url, {
+  const redis: RedisClient = connect(url, {
     onDown: () => undefined,
     onReady: () => {
       redis.subscribe(names.changes).then(

@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './connection.ts';
 import { entryId } from '../policy/manifest.ts';
 import { type ManifestEntry, readIndex, readShard, type StoredDocument } from '../policy/documents.ts';
 import type { ConfigurationIdentity } from '../policy/snapshot.ts';
@@ -28,7 +28,7 @@ const CHUNK = 500;
 
 const publishScript = loadScript('publish');
 
-export async function readHead(redis: Redis, names: Names): Promise<Head | undefined> {
+export async function readHead(redis: RedisClient, names: Names): Promise<Head | undefined> {
   const stored = await call(() => redis.hmget(names.head, 'owner', 'incarnation', 'epoch', 'revision', 'manifest'));
   return parseHead(stored.map((value) => value ?? ''));
 }
@@ -41,7 +41,7 @@ export function parseHead([owner, incarnation, epoch, revision, manifest]: reado
 
 /** The texts of documents by name. Throws MISSING_DOCUMENT if one is not there. */
 export async function readDocuments(
-  redis: Redis,
+  redis: RedisClient,
   names: Names,
   wanted: readonly string[],
 ): Promise<Map<string, string>> {
@@ -65,7 +65,7 @@ export type LoadedManifest = {
 };
 
 /** All entries of a manifest by their identity. */
-export async function readManifest(redis: Redis, names: Names, manifest: string): Promise<LoadedManifest> {
+export async function readManifest(redis: RedisClient, names: Names, manifest: string): Promise<LoadedManifest> {
   const index = readIndex((await readDocuments(redis, names, [manifest])).get(manifest) ?? '');
   const shards = await readDocuments(redis, names, index.shards);
   const entries = new Map<string, ManifestEntry>();
@@ -79,7 +79,11 @@ export async function readManifest(redis: Redis, names: Names, manifest: string)
  * Stores documents that nothing refers to yet; those that are there already are left alone, as one that is in force
  * must not be given a time to live.
  */
-export async function writeDocuments(redis: Redis, names: Names, documents: readonly StoredDocument[]): Promise<void> {
+export async function writeDocuments(
+  redis: RedisClient,
+  names: Names,
+  documents: readonly StoredDocument[],
+): Promise<void> {
   for (let start = 0; start < documents.length; start += CHUNK) {
     const pipeline = redis.pipeline();
     for (const document of documents.slice(start, start + CHUNK)) {
@@ -92,7 +96,11 @@ export async function writeDocuments(redis: Redis, names: Names, documents: read
 }
 
 /** Those of the named documents that are not there, or will not stay. */
-export async function findUnsafeDocuments(redis: Redis, names: Names, wanted: readonly string[]): Promise<string[]> {
+export async function findUnsafeDocuments(
+  redis: RedisClient,
+  names: Names,
+  wanted: readonly string[],
+): Promise<string[]> {
   const unsafe: string[] = [];
   for (let start = 0; start < wanted.length; start += CHUNK) {
     const chunk = wanted.slice(start, start + CHUNK);
@@ -112,7 +120,7 @@ export async function findUnsafeDocuments(redis: Redis, names: Names, wanted: re
  * Moves head, if the publisher may and head is what it saw. Returns the time of Redis in microseconds.
  * Throws OWNED_BY_OTHER, SUPERSEDED, HEAD_MOVED or MISSING_DOCUMENT without having changed anything.
  */
-export async function publish(redis: Redis, names: Names, request: PublishRequest): Promise<number> {
+export async function publish(redis: RedisClient, names: Names, request: PublishRequest): Promise<number> {
   const { owner, seen, next, becoming, leaving } = request;
   const keys = [names.head, ...[...becoming, ...leaving].map((name) => names.document(name))];
   const reply = textsOf(

@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './connection.ts';
 import { z } from 'zod';
 import { StoreError, toStoreError } from './errors.ts';
 import type { Names } from './names.ts';
@@ -61,7 +61,12 @@ const CHUNK = 500;
 const writeScript = loadScript('write-consumer-keys');
 const findScript = loadScript('find-consumer-key');
 
-export async function findConsumerKey(redis: Redis, names: Names, owner: string, name: string): Promise<KeyLookup> {
+export async function findConsumerKey(
+  redis: RedisClient,
+  names: Names,
+  owner: string,
+  name: string,
+): Promise<KeyLookup> {
   const reply = textsOf(await findScript.run(redis, [names.consumerKeysMarker, names.consumerKey(name)], [owner]));
   const [complete, text] = reply;
   if (text) {
@@ -73,7 +78,7 @@ export async function findConsumerKey(redis: Redis, names: Names, owner: string,
 }
 
 /** The marker of the key set; undefined if there is none. */
-export async function readKeySetState(redis: Redis, names: Names): Promise<KeySetState | undefined> {
+export async function readKeySetState(redis: RedisClient, names: Names): Promise<KeySetState | undefined> {
   try {
     const stored = await redis.hmget(names.consumerKeysMarker, 'incarnation', 'epoch', 'sequence', 'complete');
     const [incarnation, epoch, sequence, complete] = stored;
@@ -86,7 +91,7 @@ export async function readKeySetState(redis: Redis, names: Names): Promise<KeySe
 
 /** Those of the named records that exist and can be read. */
 export async function readKeyRecords(
-  redis: Redis,
+  redis: RedisClient,
   names: Names,
   wanted: readonly string[],
 ): Promise<Map<string, ConsumerRecord>> {
@@ -107,7 +112,7 @@ export async function readKeyRecords(
 }
 
 /** Names of all records in Redis. */
-export async function listKeyNames(redis: Redis, names: Names): Promise<Set<string>> {
+export async function listKeyNames(redis: RedisClient, names: Names): Promise<Set<string>> {
   try {
     return new Set(await redis.smembers(names.consumerKeysIndex));
   } catch (error) {
@@ -121,7 +126,7 @@ export async function listKeyNames(redis: Redis, names: Names): Promise<Set<stri
  * Throws OWNED_BY_OTHER, SUPERSEDED.
  */
 export async function writeKeySet(
-  redis: Redis,
+  redis: RedisClient,
   names: Names,
   writer: KeyWriter,
   writes: readonly KeyWrite[],
@@ -134,7 +139,7 @@ export async function writeKeySet(
 
 /** Writes a change of a complete set; throws HEAD_MOVED if the whole set has to be written instead. */
 export async function changeKeySet(
-  redis: Redis,
+  redis: RedisClient,
   names: Names,
   writer: KeyWriter,
   writes: readonly KeyWrite[],
@@ -147,7 +152,7 @@ export async function changeKeySet(
 }
 
 async function write(
-  redis: Redis,
+  redis: RedisClient,
   names: Names,
   writer: KeyWriter,
   change: { readonly writes: readonly KeyWrite[]; readonly kind: 'partial' | 'complete' | 'change' },

@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './connection.ts';
 import type { Verdict } from '../policy/decision.ts';
 import { Breaker, type BreakerState } from './breaker.ts';
 import type { RedisClock } from './clock.ts';
@@ -43,7 +43,7 @@ type Pending = {
  * does not answer, a breaker refuses decisions at once.
  */
 export class Decider {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #names: Names;
   readonly #clock: RedisClock;
   readonly #script: Script;
@@ -54,7 +54,7 @@ export class Decider {
   #waiting: Pending[] = [];
   #inFlight = 0;
 
-  constructor(redis: Redis, names: Names, clock: RedisClock, options: DeciderOptions) {
+  constructor(redis: RedisClient, names: Names, clock: RedisClock, options: DeciderOptions) {
     this.#redis = redis;
     this.#names = names;
     this.#clock = clock;
@@ -106,6 +106,17 @@ export class Decider {
   #flush(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
+    if (!this.#redis.isCluster) {
+      this.#sendInBatches(waiting);
+      return;
+    }
+    // One call is for one slot.
+    for (const members of Map.groupBy(waiting, ({ request }) => request.partition).values()) {
+      this.#sendInBatches(members);
+    }
+  }
+
+  #sendInBatches(waiting: readonly Pending[]): void {
     for (let start = 0; start < waiting.length; start += this.#maxBatch) {
       void this.#send(waiting.slice(start, start + this.#maxBatch));
     }

@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from './connection.ts';
 import type { DomainDocument } from '../policy/documents.ts';
 import type { Names } from './names.ts';
 import { integerOf, textsOf } from './reply.ts';
@@ -14,7 +14,7 @@ export type InvalidKeyCount = { readonly blockedForMicros: number; readonly isNe
  * @param client a hash of domain and client
  */
 export async function countInvalidKey(
-  redis: Redis,
+  redis: RedisClient,
   names: Names,
   client: string,
   { invalidKeys, withinSeconds, forSeconds }: DomainDocument['ipBlock'],

@@ -1,9 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { BreakerState } from '../../store/breaker.ts';
 import { RedisClock } from '../../store/clock.ts';
-import { connect, disconnect, type Liveness, whenReady } from '../../store/connection.ts';
+import { connect, disconnect, type Liveness, whenReady, type RedisClient } from '../../store/connection.ts';
 import { Decider, type DeciderOptions } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
 import { callsOf, resetCommandStats } from '../harness/command-stats.ts';
@@ -22,7 +21,7 @@ const PATIENCE_MILLIS = 60_000;
 
 let server: PrivateRedis;
 let proxy: TcpProxy;
-let connection: Redis;
+let connection: RedisClient;
 const deciders: Decider[] = [];
 
 beforeAll(async () => {
@@ -45,7 +44,10 @@ afterEach(async () => {
 });
 
 /** The watch over the connection is slow by default: these tests are about the breaker. */
-async function connectedTo(port: number, liveness: Liveness = { silenceMillis: PATIENCE_MILLIS }): Promise<Redis> {
+async function connectedTo(
+  port: number,
+  liveness: Liveness = { silenceMillis: PATIENCE_MILLIS },
+): Promise<RedisClient> {
   const events = { onDown: () => undefined, onReady: () => undefined };
   const redis = connect(`redis://127.0.0.1:${port}`, events, liveness);
   await whenReady(redis, AbortSignal.timeout(30_000));

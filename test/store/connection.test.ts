@@ -1,6 +1,5 @@
-import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { connect, disconnect, whenReady } from '../../store/connection.ts';
+import { connect, disconnect, whenReady, type RedisClient } from '../../store/connection.ts';
 import { eventually } from '../harness/eventually.ts';
 import { freePort, type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { startTcpProxy, type TcpProxy } from '../harness/tcp-proxy.ts';
@@ -19,7 +18,7 @@ beforeEach(async () => {
 });
 afterEach(() => proxy.close());
 
-function connectThroughProxy(): Redis {
+function connectThroughProxy(): RedisClient {
   return connect(`redis://127.0.0.1:${proxy.port}`, {
     onDown: () => events.push('down'),
     onReady: () => events.push('ready'),

@@ -1,7 +1,6 @@
-import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RedisClock } from '../../store/clock.ts';
-import { connect, disconnect, whenReady } from '../../store/connection.ts';
+import { connect, disconnect, whenReady, type RedisClient } from '../../store/connection.ts';
 import { Decider, type DeciderOptions } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
 import { Script } from '../../store/script.ts';
@@ -20,7 +19,7 @@ const PATIENCE_MILLIS = 60_000;
 
 let server: PrivateRedis;
 let proxy: TcpProxy;
-let connection: Redis;
+let connection: RedisClient;
 
 beforeAll(async () => {
   server = await privateRedis();
@@ -40,7 +39,7 @@ afterEach(async () => {
   await proxy.close();
 });
 
-async function connected(port: number): Promise<Redis> {
+async function connected(port: number): Promise<RedisClient> {
   const redis = connect(`redis://127.0.0.1:${port}`, { onDown: () => undefined, onReady: () => undefined });
   await whenReady(redis, AbortSignal.timeout(30_000));
   return redis;

@@ -1,9 +1,10 @@
-import type { Cluster } from 'ioredis';
+import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { partitionOf } from '../../policy/hash.ts';
 import type { SelectedLimit } from '../../policy/select.ts';
-import { connectCluster } from '../../store/connect-cluster.ts';
-import type { TimedVerdict } from '../../store/decide.ts';
+import { connect } from '../../store/connection.ts';
+import { RedisClock } from '../../store/clock.ts';
+import { Decider, type TimedVerdict } from '../../store/decide.ts';
 import { DecideArguments, type DecideRequest, decodeVerdict } from '../../store/decide-wire.ts';
 import { createNames } from '../../store/names.ts';
 import { listPenalties, pardon } from '../../store/pardon.ts';
@@ -27,7 +28,12 @@ let cluster: Cluster;
 
 beforeAll(async () => {
   servers = await privateCluster(3);
-  cluster = connectCluster(servers.urls, { onDown: () => undefined, onReady: () => undefined });
+  const connected = connect(`redis+cluster://${servers.urls.map((url) => url.replace('redis://', '')).join(',')}`, {
+    onDown: () => undefined,
+    onReady: () => undefined,
+  });
+  if (!(connected instanceof Cluster)) throw new TypeError('a Cluster was asked for');
+  cluster = connected;
   await eventually(() =>
     expect(cluster.nodes('master').map(({ status }) => status)).toEqual(['ready', 'ready', 'ready']),
   );
@@ -63,6 +69,20 @@ describe('a Redis Cluster of three', () => {
     const sizes = await Promise.all(servers.nodes.map(({ redis }) => redis.dbsize()));
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(3 * PARTITIONS.length);
     expect(Math.min(...sizes)).toBeGreaterThan(500);
+  });
+
+  it('decides a batch over many partitions at once, with one call for each', async () => {
+    await Promise.all(servers.nodes.map(({ redis }) => resetCommandStats(redis)));
+    const decider = new Decider(cluster, names, new RedisClock(), { deadlineMillis: 30_000 });
+    const requests = PARTITIONS.slice(0, 50).flatMap((partition) =>
+      Array.from({ length: 4 }, () => plainRequest(partition, limitsOf('s'))),
+    );
+    const verdicts = await Promise.all(requests.map((request) => decider.decide(request)));
+    decider.stop();
+    expect(verdicts.filter(({ code }) => code === 'admitted')).toHaveLength(150);
+    const calls = [...(await countNodes('evalsha')), ...(await countNodes('eval'))];
+    // Each node says once for each call that it does not know the script yet.
+    expect(calls.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(2 * 50);
   });
 
   it('is asked at the right node at once, without being sent elsewhere first', async () => {

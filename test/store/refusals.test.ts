@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RedisClock } from '../../store/clock.ts';
 import { readHead } from '../../store/configuration.ts';
-import { connect, disconnect, whenReady } from '../../store/connection.ts';
+import { connect, disconnect, whenReady, type RedisClient } from '../../store/connection.ts';
 import { Decider } from '../../store/decide.ts';
 import { toStoreError } from '../../store/errors.ts';
 import { createNames } from '../../store/names.ts';
@@ -13,7 +13,7 @@ import { decidePlain, type PlainVerdict } from '../harness/plain.ts';
 
 let server: PrivateRedis;
 /** As limiters connect. */
-let connection: Redis;
+let connection: RedisClient;
 
 // What is done to a server here changes it: every test has its own.
 beforeEach(async () => {

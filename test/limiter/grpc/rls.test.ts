@@ -120,6 +120,21 @@ describe('ShouldRateLimit', () => {
     await ask([descriptor({ user: 'erin' })]);
     const next = await ask([descriptor({ user: 'erin' }), descriptor({ user: 'frank' })]);
     expect(next).toMatchObject({ overall_code: OVER, statuses: [{ code: OVER }, { code: OK }] });
+    // What the one took is given back when the other is denied: all or nothing.
+    expect(await ask([descriptor({ user: 'frank' })])).toMatchObject({
+      overall_code: OK,
+      statuses: [{ limit_remaining: 0 }],
+    });
+  });
+
+  it('gives negative hits back, and never more than was taken', async () => {
+    const greta = { user: 'greta' };
+    for (const code of [OK, OK, OVER]) expect((await ask([descriptor(greta)])).overall_code).toBe(code);
+    const back = await ask([descriptor(greta, { is_negative_hits: true, hits_addend: { value: 1 } })]);
+    expect(back).toMatchObject({ overall_code: OK, statuses: [{ code: OK, current_limit: null }] });
+    expect((await ask([descriptor(greta)])).overall_code).toBe(OK);
+    await ask([descriptor(greta, { is_negative_hits: true })], { hits_addend: 50 });
+    expect(await ask([descriptor(greta)])).toMatchObject({ overall_code: OK, statuses: [{ limit_remaining: 1 }] });
   });
 
   it('does not invent a unit for a window that Envoy has none for', async () => {

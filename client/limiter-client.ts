@@ -68,6 +68,9 @@ export type LimiterClientOptions = {
 
 type HttpReply = { readonly status: number; readonly text: string };
 
+// In turn, so that each connection soon hears from a limiter that stops that it is to be closed.
+const KEPT_ALIVE = { keepAlive: true, scheduling: 'fifo' } as const;
+
 const MAX_ANSWER_BYTES = 65_536;
 
 const CHECK = '/v1/decision/check';
@@ -81,7 +84,7 @@ const NOT_READY = 503;
 export class LimiterClient {
   readonly #urls: readonly Readonly<Record<Endpoint, URL>>[];
   readonly #timeoutMs: number;
-  readonly #agents = { 'http:': new HttpAgent({ keepAlive: true }), 'https:': new HttpsAgent({ keepAlive: true }) };
+  readonly #agents = { 'http:': new HttpAgent(KEPT_ALIVE), 'https:': new HttpsAgent(KEPT_ALIVE) };
   #next = 0;
 
   constructor(options: LimiterClientOptions) {

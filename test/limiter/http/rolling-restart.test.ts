@@ -18,7 +18,7 @@ const pods: Pod[] = [];
 
 const startProcess = (name: string, [port, grpcPort, opsPort]: Pod['ports']): SluiceProcess =>
   startSluice(
-    ['limiter', '--host', '127.0.0.1', '--pod-name', name, '--redis-deadline-ms', '20000', '--drain-ms', '500'].concat(
+    ['limiter', '--host', '127.0.0.1', '--pod-name', name, '--redis-deadline-ms', '20000', '--drain-ms', '3000'].concat(
       ['--port', port, '--grpc-port', grpcPort, '--ops-port', opsPort].map(String),
     ),
     { SLUICE_REDIS_URL: server.url, SLUICE_PEPPER: PEPPER },

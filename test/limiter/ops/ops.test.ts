@@ -176,7 +176,7 @@ describe('a refund', () => {
 });
 
 describe('POST /explain', () => {
-  const asked = { domain: 'payments.quiet', consumer: 'curious' };
+  const asked = { domain: 'payments.quiet', consumer: 'inquisitive' };
 
   it('tells how a decision comes about, and counts nothing', async () => {
     for (let i = 0; i < 3; i += 1) {
@@ -185,7 +185,7 @@ describe('POST /explain', () => {
       expect(body).toMatchObject({
         domain: 'payments.quiet',
         decision: { action: 'ALLOW', reason: 'WITHIN_LIMIT' },
-        identity: { outcome: 'identified', consumer: 'caller:curious', trusted: true },
+        identity: { outcome: 'identified', consumer: 'caller:inquisitive', trusted: true },
       });
       expect(JSON.stringify(body)).toContain('per-consumer');
     }

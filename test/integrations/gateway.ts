@@ -9,6 +9,8 @@ import { freePort } from '../harness/redis.ts';
 
 const DOCS = join(import.meta.dirname, '../../docs/integrations');
 
+const STOP_MILLIS = 10_000;
+
 export type Backend = {
   readonly port: number;
   /** Method and URL of every request that reached it. */
@@ -67,14 +69,15 @@ export async function startGateway(spec: GatewaySpec): Promise<Gateway> {
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  const killWithUs = (): boolean => child.kill('SIGKILL');
+  // Not SIGKILL: nginx would leave its workers behind.
+  const killWithUs = (): boolean => child.kill('SIGTERM');
   process.once('exit', killWithUs);
   const url = `http://127.0.0.1:${port}`;
   await eventually(async () => {
     if (child.exitCode !== null) throw new Error(`it ended: ${output}`);
     await fetch(`${url}/v9/is-it-there`);
   }, 60_000).catch((error: unknown) => {
-    child.kill('SIGKILL');
+    child.kill('SIGTERM');
     throw new Error(`${spec.program} does not serve: ${output}`, { cause: error });
   });
   return {
@@ -84,8 +87,10 @@ export async function startGateway(spec: GatewaySpec): Promise<Gateway> {
       process.off('exit', killWithUs);
       if (child.exitCode === null) {
         const exited = once(child, 'exit');
-        child.kill('SIGKILL');
+        child.kill('SIGTERM');
+        const impatience = setTimeout(() => child.kill('SIGKILL'), STOP_MILLIS);
         await exited;
+        clearTimeout(impatience);
       }
       await rm(folder, { recursive: true, force: true });
     },

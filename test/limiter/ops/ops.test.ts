@@ -285,25 +285,3 @@ describe('the port for operators', () => {
     await empty.stop();
   });
 });
-
-describe('an explanation', () => {
-  it('is had for a request as it would be sent, and counts nothing', async () => {
-    const request = { domain: 'payments.quiet', consumer: 'curious' };
-    for (let i = 0; i < 3; i += 1) {
-      const { status, body } = await post(`${limiter.opsUrl}/explain`, JSON.stringify(request));
-      expect(status).toBe(200);
-      expect(body).toMatchObject({
-        domain: 'payments.quiet',
-        decision: { action: 'ALLOW', reason: 'WITHIN_LIMIT' },
-        identity: { consumer: 'caller:curious', source: 'Caller' },
-        policies: [{ policy: 'payments/quiet', rules: [{ outcome: 'Admitted', limits: [{ remaining: 1 }] }] }],
-      });
-    }
-  });
-
-  it('is refused, by field, where a request would be', async () => {
-    const { status, body } = await post(`${limiter.opsUrl}/explain`, JSON.stringify({ domain: 5 }));
-    expect(status).toBe(400);
-    expect(body).toMatchObject({ code: 'BAD_FIELD', errors: [{ field: 'domain' }] });
-  });
-});

@@ -82,19 +82,19 @@ export const observedGeneration = z
   .max(Number.MAX_SAFE_INTEGER)
   .describe('Generation of the spec that this status speaks of; -1 = none yet.');
 
-export const activeGeneration = z
+const activeGeneration = z
   .int()
   .min(0)
   .max(Number.MAX_SAFE_INTEGER)
   .describe('Generation of the spec that is in force, the last good one; 0 = none.');
 
-export const revision = z
+const revision = z
   .int()
   .min(0)
   .max(Number.MAX_SAFE_INTEGER)
   .describe('First published revision that contains activeGeneration.');
 
-export const podCounts = z
+const podCounts = z
   .strictObject({
     ready: z.int().min(0).max(1_000_000).describe('Limiter pods that are ready.'),
     acknowledged: z.int().min(0).max(1_000_000).describe('Ready limiter pods that acknowledged the active generation.'),
@@ -112,6 +112,16 @@ export const problems = z
   .max(32)
   .meta({ 'x-kubernetes-list-type': 'atomic' })
   .describe('What is wrong with the spec; at most the first 32.');
+
+/** What the status of everything that pods load says. */
+export const inForceStatus = {
+  observedGeneration: observedGeneration.optional(),
+  activeGeneration: activeGeneration.optional(),
+  revision: revision.optional(),
+  pods: podCounts.optional(),
+  problems: problems.optional(),
+  conditions: conditions.optional(),
+};
 
 export type Condition = z.output<typeof condition>;
 export type PodCounts = z.output<typeof podCounts>;

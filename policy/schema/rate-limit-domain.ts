@@ -1,15 +1,7 @@
 import { z } from 'zod';
 import { mode } from './axis.ts';
 import { mapList, withRules } from './cross-field.ts';
-import {
-  activeGeneration,
-  conditions,
-  domainName,
-  observedGeneration,
-  podCounts,
-  problems,
-  revision,
-} from './fields.ts';
+import { domainName, inForceStatus } from './fields.ts';
 
 const source = withRules(
   z.strictObject({
@@ -117,14 +109,7 @@ export const rateLimitDomainSpec = z
   );
 
 export const rateLimitDomainStatus = z
-  .strictObject({
-    observedGeneration: observedGeneration.optional(),
-    activeGeneration: activeGeneration.optional(),
-    revision: revision.optional(),
-    pods: podCounts.optional(),
-    problems: problems.optional(),
-    conditions: conditions.optional(),
-  })
+  .strictObject(inForceStatus)
   .describe('What is in force, as acknowledged by the limiter pods.');
 
 export type RateLimitDomainSpec = z.output<typeof rateLimitDomainSpec>;

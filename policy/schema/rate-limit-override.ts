@@ -1,17 +1,6 @@
 import { z } from 'zod';
 import { setList, text, withRules } from './cross-field.ts';
-import {
-  activeGeneration,
-  conditions,
-  isBefore,
-  label,
-  objectName,
-  observedGeneration,
-  podCounts,
-  problems,
-  revision,
-  timestamp,
-} from './fields.ts';
+import { inForceStatus, isBefore, label, objectName, timestamp } from './fields.ts';
 import { limits } from './limit.ts';
 import { consumerId, tenantId } from './match.ts';
 
@@ -93,14 +82,7 @@ export const rateLimitOverrideSpec = withRules(
 ).describe('Other limits for one subject, for a time.');
 
 export const rateLimitOverrideStatus = z
-  .strictObject({
-    observedGeneration: observedGeneration.optional(),
-    activeGeneration: activeGeneration.optional(),
-    revision: revision.optional(),
-    pods: podCounts.optional(),
-    problems: problems.optional(),
-    conditions: conditions.optional(),
-  })
+  .strictObject(inForceStatus)
   .describe('Whether it holds, as acknowledged by the limiter pods.');
 
 export type RateLimitOverrideSpec = z.output<typeof rateLimitOverrideSpec>;

@@ -1,16 +1,7 @@
 import { z } from 'zod';
 import { axis, mode } from './axis.ts';
 import { mapList, setList, withRules } from './cross-field.ts';
-import {
-  activeGeneration,
-  conditions,
-  domainName,
-  label,
-  observedGeneration,
-  podCounts,
-  problems,
-  revision,
-} from './fields.ts';
+import { domainName, inForceStatus, label } from './fields.ts';
 import { fitsLog, limits, LOG_MESSAGE, MAX_LOGGED } from './limit.ts';
 import { match } from './match.ts';
 import { penalty } from './penalty.ts';
@@ -204,16 +195,7 @@ export const rateLimitPolicySpec = withRules(
 ).describe('What is limited, and how.');
 
 export const rateLimitPolicyStatus = z
-  .strictObject({
-    observedGeneration: observedGeneration.optional(),
-    activeGeneration: activeGeneration
-      .optional()
-      .describe('Generation of the spec that is enforced, the last good one; 0 = unprotected.'),
-    revision: revision.optional(),
-    pods: podCounts.optional(),
-    problems: problems.optional(),
-    conditions: conditions.optional(),
-  })
+  .strictObject(inForceStatus)
   .describe('What is enforced, as acknowledged by the limiter pods.');
 
 export type RateLimitPolicySpec = z.output<typeof rateLimitPolicySpec>;

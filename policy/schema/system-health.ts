@@ -1,16 +1,6 @@
 import { z } from 'zod';
 import { setList, text, withRules } from './cross-field.ts';
-import {
-  activeGeneration,
-  conditions,
-  domainName,
-  label,
-  observedGeneration,
-  podCounts,
-  problems,
-  revision,
-  timestamp,
-} from './fields.ts';
+import { domainName, inForceStatus, label, timestamp } from './fields.ts';
 import { labelSelector } from './label-selector.ts';
 
 export const systemHealthSpec = withRules(
@@ -48,9 +38,7 @@ export const systemHealthSpec = withRules(
 
 export const systemHealthStatus = z
   .strictObject({
-    observedGeneration: observedGeneration.optional(),
-    activeGeneration: activeGeneration.optional(),
-    revision: revision.optional(),
+    ...inForceStatus,
     effectiveMode: z
       .enum(['NORMAL', 'DEGRADED'])
       .optional()
@@ -74,9 +62,6 @@ export const systemHealthStatus = z
       .meta({ 'x-kubernetes-list-type': 'atomic' })
       .optional()
       .describe('The last 10 changes of effectiveMode, the newest first.'),
-    pods: podCounts.optional(),
-    problems: problems.optional(),
-    conditions: conditions.optional(),
   })
   .describe('What is in force, as acknowledged by the limiter pods.');
 

@@ -87,8 +87,8 @@ export function questionsOf(request: RlsRequest): RlsQuestion[] {
 
 function hitsOf(request: RlsRequest, descriptor: RlsDescriptor): Hits {
   const said = descriptor.hitsAddend ?? (request.hitsAddend === 0 ? undefined : request.hitsAddend);
-  if (descriptor.isNegativeHits) return { kind: 'give-back', cost: said };
-  return said === 0 ? { kind: 'peek', cost: undefined } : { kind: 'consume', cost: said };
+  if (said === 0) return { kind: 'peek', cost: undefined };
+  return { kind: descriptor.isNegativeHits ? 'give-back' : 'consume', cost: said };
 }
 
 const isSame = (one: Hits, other: Hits): boolean => one.kind === other.kind && one.cost === other.cost;

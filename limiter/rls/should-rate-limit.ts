@@ -43,7 +43,9 @@ async function answerAll(
   const answered = await Promise.all(
     asking.map(async ({ question, asked }) => {
       if (question.hits.kind === 'give-back') {
-        await orCounted(parts, parts.refunds.anonymously(snapshot, asked));
+        // Whoever could give back what was charged to it would never be limited.
+        if (caller.isTrusted) await orCounted(parts, parts.refunds.anonymously(snapshot, asked));
+        else parts.metrics.countRefused('NOT_TRUSTED');
         return { question, asked, result: undefined };
       }
       return { question, asked, result: await ask(parts, snapshot, asked) };

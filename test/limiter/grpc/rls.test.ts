@@ -154,6 +154,19 @@ describe('ShouldRateLimit', () => {
     expect(await take(look, {})).toMatchObject({ overall_code: OVER, statuses: [{ limit_remaining: 0 }] });
   });
 
+  it('gives negative hits back, never above full, and nothing for 0 hits', async () => {
+    const left = async (hits: object): Promise<number | undefined> =>
+      (await ask([descriptor({ plan: 'negative' }, hits)])).statuses[0]?.limit_remaining;
+    const look = { hits_addend: { value: 0 } };
+    expect(await left({ hits_addend: { value: 4 } })).toBe(1);
+    await left({ hits_addend: { value: 2 }, is_negative_hits: true });
+    expect(await left(look)).toBe(3);
+    await left({ ...look, is_negative_hits: true });
+    expect(await left(look)).toBe(3);
+    await left({ hits_addend: { value: 9 }, is_negative_hits: true });
+    expect(await left(look)).toBe(5);
+  });
+
   it('takes fields of the request from the keys that name them', async () => {
     const request = descriptor({ method: 'post', path: '/v1/%63harges/../pay?x=1' });
     expect((await ask([request])).statuses[0]).toMatchObject({
@@ -226,6 +239,27 @@ describe('the health service', () => {
     early.close();
     await waiting.stop();
     await empty.stop();
+  });
+});
+
+describe('a caller that is not trusted', () => {
+  it('cannot give back what was charged', async () => {
+    const doors = { trustedCallers: ['192.0.2.0/24'] };
+    const suspicious = await startTestLimiter({ redisUrl: server.url, pod: 'pod-suspicious', doors });
+    const stranger = rlsClient(suspicious.grpcAddress);
+    try {
+      await untilRevision(suspicious, 1);
+      const asked = (more: object = {}): Promise<Response> =>
+        stranger.shouldRateLimit({ domain: DOMAIN, descriptors: [descriptor({ user: 'stranger' }, more)] });
+      await asked();
+      await asked();
+      expect(await asked({ is_negative_hits: true })).toMatchObject({ overall_code: OK });
+      expect(await asked()).toMatchObject({ overall_code: OVER });
+      expect(await metric(suspicious, 'sluice_requests_refused_total{code="NOT_TRUSTED"}')).toBe(1);
+    } finally {
+      stranger.close();
+      await suspicious.stop();
+    }
   });
 });
 

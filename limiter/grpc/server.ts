@@ -5,7 +5,7 @@ import type { DoorParts } from '../door.ts';
 import type { DoorSettings } from '../door-settings.ts';
 import { BadRlsRequest } from '../rls/request.ts';
 import { shouldRateLimit } from '../rls/should-rate-limit.ts';
-import { addressIn } from '../trust.ts';
+import { addressOfPeer } from '../trust.ts';
 import { Health } from './health.ts';
 import { toMessage, toRlsRequest } from './messages.ts';
 import { HEALTH_SERVICE, loadProtocol, RATE_LIMIT_SERVICE, serviceOf } from './protocol.ts';
@@ -70,7 +70,7 @@ async function answer(
     return;
   }
   try {
-    const peerIP = addressIn(call.getPeer());
+    const peerIP = addressOfPeer(call.getPeer());
     const caller = { peerIP, isTrusted: parts.trustedCallers.has(peerIP) };
     const answered = await shouldRateLimit(parts, snapshot, toRlsRequest(call.request), caller);
     callback(null, toMessage(answered));

@@ -138,7 +138,7 @@ export class Checker {
     if (trace) trace.identification = identification;
     switch (identification.kind) {
       case 'invalid': {
-        const decision = await this.#parts.ipBlocks.judge(domain.settings, clientIP);
+        const decision = await this.#judgeInvalid(domain, request, clientIP);
         return this.#finish(domain.domain, { decision, tier: undefined, revision });
       }
       case 'missing':
@@ -185,6 +185,14 @@ export class Checker {
       const mayOpen = refusal !== 'OOM' || isAuthenticated(context.consumer);
       return withExemptions(selection, fallback.decide(selection.rules, { isPeek, mayOpen }));
     }
+  }
+
+  #judgeInvalid(domain: DomainIndex, request: CheckRequest, clientIP: string | undefined): Promise<Decision> {
+    const { isTrusted, isPeek, peerIP, context } = request;
+    // A gateway that names nobody behind it stands for all of its clients: it is never blocked.
+    const client = isTrusted && context.clientIP === peerIP ? undefined : clientIP;
+    // Only who is trusted may look without being counted: else keys could be tried that way.
+    return this.#parts.ipBlocks.judge(domain.settings, client, isPeek && isTrusted);
   }
 
   #finish(domain: string, result: CheckResult): CheckResult {

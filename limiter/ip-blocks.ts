@@ -2,11 +2,11 @@ import { LRUCache } from 'lru-cache';
 import { blockedIP, type Decision, INVALID_API_KEY } from '../policy/decision.ts';
 import type { DomainDocument } from '../policy/documents.ts';
 import { subjectOf } from '../policy/hash.ts';
-import type { InvalidKeyCount } from '../store/invalid-keys.ts';
+import type { InvalidKeyCount, InvalidKeyCounting } from '../store/invalid-keys.ts';
 
 export type IPBlocksOptions = {
   /** Counts one invalid key for a client, for all pods together. Throws StoreError. */
-  readonly count: (client: string, settings: DomainDocument['ipBlock']) => Promise<InvalidKeyCount>;
+  readonly count: (client: string, settings: InvalidKeyCounting) => Promise<InvalidKeyCount>;
   readonly monotonicMillis: () => number;
   /** Told once for each block that this pod brought about. */
   readonly onBlock: (domain: string, clientIP: string, forSeconds: number) => void;
@@ -31,8 +31,11 @@ export class IPBlocks {
     this.#options = options;
   }
 
-  /** The answer to a request with an invalid key. While Redis cannot count, known blocks hold until their end. */
-  async judge(settings: DomainDocument, clientIP: string | undefined): Promise<Decision> {
+  /**
+   * The answer to a request with an invalid key; a peek is answered alike, and not counted. While Redis cannot count, known
+   * blocks hold until their end.
+   */
+  async judge(settings: DomainDocument, clientIP: string | undefined, isPeek: boolean): Promise<Decision> {
     // Who is not known cannot be blocked; nor is a trusted caller that says nothing about its clients.
     if (clientIP === undefined) return INVALID_API_KEY;
     const client = subjectOf(['domain', settings.domain, 'clientIP', clientIP]);
@@ -40,7 +43,7 @@ export class IPBlocks {
     const known = this.#blocks.get(client);
     if (known !== undefined && now < known.askAgainAtMillis) return blockedUntil(known, now);
     try {
-      const { blockedForMicros, isNew } = await this.#options.count(client, settings.ipBlock);
+      const { blockedForMicros, isNew } = await this.#options.count(client, { ...settings.ipBlock, isPeek });
       if (isNew) this.#options.onBlock(settings.domain, clientIP, settings.ipBlock.forSeconds);
       if (blockedForMicros === 0 || !settings.ipBlock.enforced) return INVALID_API_KEY;
       const endsAtMillis = now + blockedForMicros / 1000;

@@ -5,6 +5,7 @@
 -- ARGV[1]      so many requests lead to the block
 -- ARGV[2]      seconds within which they count, from the first
 -- ARGV[3]      seconds that the block lasts; nothing extends it
+-- ARGV[4]      1 = count it; 0 = only say whether this client is blocked, and write nothing
 -- Reply        {blocked_for, is_new}
 --   blocked_for  microseconds for which this client is blocked; 0 = it is not
 --   is_new       1 if this request led to the block (and is not itself denied by it)
@@ -18,6 +19,9 @@ local count, since, ends = tonumber(stored[1] or 0), tonumber(stored[2] or 0), t
 -- After the clock stepped back a block would last until the old time returns.
 if ends > now and ends - now <= duration then
   return { string.format('%.0f', ends - now), 0 }
+end
+if ARGV[4] == '0' then
+  return { '0', 0 }
 end
 if now - since >= within or since > now then
   count, since = 0, now

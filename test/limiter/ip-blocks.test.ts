@@ -39,6 +39,7 @@ beforeAll(async () => {
     ...domainWith('other'),
     ...domainWith('short', { invalidKeys: 2, forSeconds: 1 }),
     ...domainWith('shadow', { invalidKeys: 2, mode: 'Shadow' }),
+    ...domainWith('shared', { invalidKeys: 2 }),
     ...domainWith('outage', { invalidKeys: 1 }),
   ]);
   first = await startTestLimiter({ redisUrl: server.url, pod: 'pod-a' });
@@ -105,6 +106,37 @@ describe('a client that tries API keys', () => {
 
   it('is nobody where the caller says no address: the caller itself is never blocked', async () => {
     for (let i = 0; i < 12; i += 1) expect(await reasonOf(first, 'usual', { ip: undefined })).toBe('INVALID_API_KEY');
+  });
+
+  it('is nobody where a gateway says no address: the gateway itself is never blocked', async () => {
+    const statuses: number[] = [];
+    for (let i = 0; i < 12; i += 1) {
+      const headers = { 'x-api-key': `guess ${i}` };
+      const { status } = await fetch(`${first.url}/authz/payments.usual/v1`, { headers });
+      statuses.push(status);
+    }
+    expect(statuses).toEqual(Array(12).fill(401));
+  });
+
+  it('is answered alike when somebody only looks, which counts nothing', async () => {
+    const look = (ip: string): Promise<unknown> => reasonOf(first, 'usual', { mode: 'peek', ip });
+    for (let i = 0; i < 12; i += 1) expect(await look('203.0.113.60')).toBe('INVALID_API_KEY');
+    expect(await reasonOf(second, 'usual', { ip: '203.0.113.60' })).toBe('INVALID_API_KEY');
+    for (let i = 0; i < 10; i += 1) await ask(second, 'usual', { ip: '203.0.113.61' });
+    expect(await look('203.0.113.61')).toBe('IP_BLOCKED');
+  });
+
+  it('is counted where whoever asks is not trusted, also by a peek: or keys could be tried by peeks', async () => {
+    const doors = { trustedCallers: ['192.0.2.0/24'] };
+    const suspicious = await startTestLimiter({ redisUrl: server.url, pod: 'pod-c', doors });
+    try {
+      await untilRevision(suspicious, 1);
+      const reasons: unknown[] = [];
+      for (let i = 0; i < 3; i += 1) reasons.push(await reasonOf(suspicious, 'shared', { mode: 'peek' }));
+      expect(reasons).toEqual(['INVALID_API_KEY', 'INVALID_API_KEY', 'IP_BLOCKED']);
+    } finally {
+      await suspicious.stop();
+    }
   });
 
   it('is free again when the block ends, and begins anew', async () => {

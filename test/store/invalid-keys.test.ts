@@ -23,10 +23,12 @@ beforeEach(async () => {
 });
 
 /** Three within 60 seconds lead to a block of 900. */
-async function count(micros: bigint): Promise<readonly string[]> {
+async function count(micros: bigint, mode = 1): Promise<readonly string[]> {
   await setClock(server.redis, START + micros);
-  return textsOf(await script.run(server.redis, [KEY], [3, 60, 900]));
+  return textsOf(await script.run(server.redis, [KEY], [3, 60, 900, mode]));
 }
+
+const look = (micros: bigint): Promise<readonly string[]> => count(micros, 0);
 
 const COUNTED = ['0', '0'];
 const LED_TO_THE_BLOCK = ['0', '1'];
@@ -64,6 +66,13 @@ describe('requests with invalid keys', () => {
     await block();
     expect(await count(-1n)).toEqual(COUNTED);
     expect(await count(0n)).toEqual(COUNTED);
+  });
+
+  it('are not counted by a look, which tells of the block', async () => {
+    for (let i = 0; i < 5; i += 1) expect(await look(0n)).toEqual(COUNTED);
+    expect(await server.redis.exists(KEY)).toBe(0);
+    await block();
+    expect(await look(300n * SECOND)).toEqual(blockedFor(600n * SECOND));
   });
 
   it('leave nothing behind when they do not matter any more', async () => {

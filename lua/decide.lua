@@ -27,7 +27,8 @@
 --     penalty    index into the penalties of the request, 0 = none
 --     throttled  1 if that penalty's percentage applies to it
 --     cost       what it takes from each of its limits (requests, >= 1)
---     after      number of conditions, and for each: index of a rule, outcome (1 admitted, 2 denied, 3 not run)
+--     after      number of conditions, and for each: index of a rule, outcome (1 admitted, 2 denied, 3 not run). Its own
+--                index and 3: it runs, whatever becomes of the others
 --     limits     number of its limits (1..16 in all rules of a request), and for each
 --       key        of its hash
 --       field      the field of the limit in that hash

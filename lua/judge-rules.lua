@@ -32,7 +32,7 @@ local function runs(rule, rules, outcomes)
   for i = 1, #rule.after do
     local condition = rule.after[i]
     local other = rules[condition.rule]
-    -- Rules of another group are not heard: they have not run.
+    -- A rule that waits for itself to be not run has not been, until now. Rules of another group are not heard: they have not run.
     local outcome = other.group == rule.group and outcomes[condition.rule] or NOT_RUN
     if outcome == condition.outcome then
       return true

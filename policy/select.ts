@@ -63,7 +63,10 @@ export type SelectedRule = {
   readonly isShown: boolean;
   /** What it says while Redis cannot decide. */
   readonly failurePolicy: FailurePolicy;
-  /** It runs if one of these holds, or if there are none. Indexes are of rules before it. */
+  /**
+   * It runs if one of these holds, or if there are none. Indexes are of rules before it; of itself, NotRun means that it
+   * runs whatever becomes of the others, whose denials it may still forgive.
+   */
   readonly after: readonly { readonly rule: number; readonly outcome: 'Admitted' | 'Denied' | 'NotRun' }[];
   readonly limits: readonly SelectedLimit[];
 };
@@ -314,7 +317,7 @@ function costOf({ cost }: IndexedRule, context: RequestContext): number {
 
 /**
  * What is left of a rule's conditions once it is known which rules apply: one that does not, or that is in another group,
- * is NotMatched for good. `never` if the rule cannot run.
+ * is NotMatched for good. `never` if the rule cannot run. A rule that runs for good keeps the denials that it waits for.
  */
 function conditionsOf(
   { positions, rules }: Selecting,
@@ -323,16 +326,15 @@ function conditionsOf(
 ): SelectedRule['after'] | 'never' {
   if (rule.after.length === 0) return [];
   const open: { rule: number; outcome: 'Admitted' | 'Denied' | 'NotRun' }[] = [];
+  let isSure = false;
   for (const condition of rule.after) {
     const position = positions.get(condition.rule);
-    const isNotMatched = condition.outcome === 'NotMatched';
-    if (position === undefined || rules[position]?.group !== group) {
-      if (isNotMatched) return [];
-      continue;
-    }
-    open.push({ rule: position, outcome: condition.outcome === 'NotMatched' ? 'NotRun' : condition.outcome });
+    if (position === undefined || rules[position]?.group !== group) isSure ||= condition.outcome === 'NotMatched';
+    else open.push({ rule: position, outcome: condition.outcome === 'NotMatched' ? 'NotRun' : condition.outcome });
   }
-  return open.length === 0 ? 'never' : open;
+  if (!isSure) return open.length === 0 ? 'never' : open;
+  const denials = open.filter(({ outcome }) => outcome === 'Denied');
+  return denials.length === 0 ? [] : [{ rule: rules.length, outcome: 'NotRun' }, ...denials];
 }
 
 function selectPenalty(

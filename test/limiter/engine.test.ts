@@ -98,6 +98,29 @@ describe('a rule that waits for the denial of another', () => {
   });
 });
 
+describe('a rule that runs as another does not apply', () => {
+  it('forgives the denial of a third that it waits for, with Redis and without', async () => {
+    const never = aRule('never', 1, { match: { methods: ['DELETE'] } });
+    const after: Rule['after'] = [
+      { rule: 'never', outcome: 'NotMatched' },
+      { rule: 'own', outcome: 'Denied' },
+    ];
+    const limiter = await limiterOf({
+      rules: [never, aRule('own', 1), aRule('pool', 3, { countBy: ['global'], after })],
+    });
+    const request = { method: 'GET' };
+    const answers = async (): Promise<unknown[]> => {
+      const allowed = [];
+      for (let i = 0; i < 4; i += 1) allowed.push((await ask(limiter, request))['allowed']);
+      return allowed;
+    };
+    expect(await answers()).toEqual([true, true, true, false]);
+    await withoutRedis([limiter]);
+    expect(await ask(limiter, request)).toMatchObject({ allowed: true, reason: 'LOCAL_FALLBACK' });
+    expect(await ask(limiter, request)).toMatchObject({ allowed: true, reason: 'LOCAL_FALLBACK' });
+  });
+});
+
 describe('a penalty', () => {
   it('leads from a limit to a block, which says when it ends', async () => {
     const penalty = {

@@ -36,6 +36,8 @@ const rule = fc.record({
   group: fc.constantFrom(0, 0, 0, 1, 2),
   /** Which earlier rules it waits for, as a fraction of their number. */
   after: fc.array(fc.record({ share: fc.double({ min: 0, max: 0.999, noNaN: true }), outcome }), { maxLength: 2 }),
+  /** Whether it runs whatever becomes of those. */
+  isSure: fc.constantFrom(false, false, true),
   limits: fc.array(limit, { minLength: 1, maxLength: 2 }),
 });
 
@@ -51,6 +53,7 @@ const steps = fc.array(
 type Shape = {
   readonly group: number;
   readonly after: readonly { share: number; outcome: 'Admitted' | 'Denied' | 'NotRun' }[];
+  readonly isSure: boolean;
   readonly limits: readonly { algorithm: ModelLimit['algorithm']; requests: number; windowSeconds: number }[];
 };
 
@@ -61,7 +64,10 @@ function toRules(shapes: readonly Shape[]): ModelRule[] {
     after:
       index === 0
         ? []
-        : shape.after.map((condition) => ({ rule: Math.floor(condition.share * index), outcome: condition.outcome })),
+        : [
+            ...(shape.isSure ? [{ rule: index, outcome: 'NotRun' as const }] : []),
+            ...shape.after.map(({ share, outcome: end }) => ({ rule: Math.floor(share * index), outcome: end })),
+          ],
     limits: shape.limits.map((one, position) => ({
       id: `w${world}r${index % 3}/${index}-${position}`,
       algorithm: one.algorithm,

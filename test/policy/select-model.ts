@@ -250,7 +250,7 @@ function groupOf(policy: string, spec: RateLimitPolicySpec, rule: Rule): string 
   return rule.mode === 'Shadow' || rule.enforcePercent === 0 ? `${policy}/${rule.name}` : '';
 }
 
-/** The conditions that may still come about; none = it runs. */
+/** The conditions that may still come about; none = it runs. On itself: it runs, and forgives the denials that follow. */
 function waitsFor(
   policy: string,
   rule: Rule,
@@ -258,11 +258,12 @@ function waitsFor(
   before: readonly ModelRule[],
 ): readonly string[] | 'in vain' {
   if (rule.after === undefined) return [];
-  const open: string[] = [];
-  for (const { rule: name, outcome } of rule.after) {
-    const applies = before.some((one) => one.rule === `${policy}/${name}` && one.group === group);
-    if (!applies && outcome === 'NotMatched') return [];
-    if (applies) open.push(`${policy}/${name} ${outcome}`);
+  const applies = (name: string): boolean =>
+    before.some((one) => one.rule === `${policy}/${name}` && one.group === group);
+  const open = rule.after.filter((wait) => applies(wait.rule)).map((wait) => `${policy}/${wait.rule} ${wait.outcome}`);
+  if (rule.after.some((wait) => wait.outcome === 'NotMatched' && !applies(wait.rule))) {
+    const denials = open.filter((wait) => wait.endsWith(' Denied'));
+    return denials.length === 0 ? [] : [`${policy}/${rule.name} NotMatched`, ...denials];
   }
   return open.length === 0 ? 'in vain' : open;
 }

@@ -107,10 +107,21 @@ describe('a rule that waits for one that does not apply', () => {
 
     it('runs without any condition if that is one of several', () => {
       const after: Rule['after'] = [
-        { rule: 'beside', outcome: 'Denied' },
+        { rule: 'beside', outcome: 'Admitted' },
         { rule: 'first', outcome: 'NotMatched' },
       ];
       expect(conditionsOf(select([policyWith({ after })]), 'waits')).toEqual([]);
+    });
+
+    it('runs whatever becomes of the others, and still forgives a denial that it waits for', () => {
+      const after: Rule['after'] = [
+        { rule: 'beside', outcome: 'Denied' },
+        { rule: 'first', outcome: 'NotMatched' },
+      ];
+      expect(conditionsOf(select([policyWith({ after })]), 'waits')).toEqual([
+        { rule: 1, outcome: 'NotRun' },
+        { rule: 0, outcome: 'Denied' },
+      ]);
     });
 
     it.each(['Admitted', 'Denied'] as const)('does not apply if it waits for it to be %s', (outcome) => {

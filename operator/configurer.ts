@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { RawResource } from '../policy/resource.ts';
 import type { ManifestEntry } from '../policy/documents.ts';
 import type { PodReport } from '../store/acknowledgements.ts';
+import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
 import { CompileCache, computeDesired, type Desired } from './desired.ts';
 import { KeySet, type WrittenConsumer } from './key-set.ts';
@@ -24,6 +25,7 @@ export type ConfigurerOptions = {
   readonly keySecrets?: KeySecrets | undefined;
   readonly log: Logger;
   readonly observer?: ConfigurerObserver;
+  readonly monotonicMillis?: () => number;
 };
 
 /** Told of what is published, for metrics. */
@@ -37,6 +39,7 @@ export type ConfigurerObserver = {
 export class Configurer {
   readonly publisher: Publisher;
   readonly #options: ConfigurerOptions;
+  readonly #now: () => number;
   readonly #keySet: KeySet;
   readonly #compiled = new CompileCache();
   #desired: Desired | undefined;
@@ -44,9 +47,11 @@ export class Configurer {
   #seenSequence = 0;
   #hasPeppers = false;
   #isConfigured = false;
+  #otherOwner: string | undefined;
 
   constructor(options: ConfigurerOptions) {
     this.#options = options;
+    this.#now = options.monotonicMillis ?? (() => performance.now());
     const { redis, names, owner, pepper, leadership } = options;
     this.publisher = new Publisher(redis, names, owner, (floor) => leadership.epochAbove(floor));
     this.#keySet = new KeySet({ redis, names, peppers: typeof pepper === 'string' ? [pepper] : [] });
@@ -71,6 +76,11 @@ export class Configurer {
     return this.#isConfigured;
   }
 
+  /** What is to be said of another installation that the last pass found in Redis. Nothing is written then. */
+  get otherOwner(): string | undefined {
+    return this.#otherOwner;
+  }
+
   /** Puts in force what all resources say. Throws StoreError, or what reading the peppers threw. */
   async pass(resources: readonly RawResource[]): Promise<void> {
     try {
@@ -80,7 +90,9 @@ export class Configurer {
       await this.#publish(desired);
       await this.#writeKeys(resources, desired);
       this.#isConfigured = true;
+      this.#noteOwner(undefined);
     } catch (error) {
+      this.#noteOwner(error);
       // What is wrong with an edit is said even while it could not be published anyway.
       this.#desired = this.#compute(resources, this.publisher.published?.entries ?? new Map());
       throw error;
@@ -95,9 +107,14 @@ export class Configurer {
     return (await this.publisher.isDisplaced(pods)) || (await this.#keySet.isDisplaced());
   }
 
+  /** Whether another installation is in Redis now. */
+  isOwnedByOther(): Promise<boolean> {
+    return this.publisher.isOwnedByOther();
+  }
+
   /** Compares everything that is published with what Redis holds. What was lost is written by the next pass. */
   async audit(): Promise<void> {
-    if (!this.#isConfigured) return;
+    if (!this.#isConfigured || this.#otherOwner !== undefined) return;
     const lostDocuments = await this.publisher.audit();
     const hasLostKeys = await this.#keySet.audit();
     if (lostDocuments > 0 || hasLostKeys) {
@@ -111,6 +128,15 @@ export class Configurer {
     this.#hasPeppers = false;
   }
 
+  #noteOwner(error: unknown): void {
+    const before = this.#otherOwner;
+    this.#otherOwner = error instanceof StoreError && error.code === 'OWNED_BY_OTHER' ? error.message : undefined;
+    if (before === this.#otherOwner) return;
+    const { log } = this.#options;
+    if (this.#otherOwner === undefined) log.info({ event: 'redis_ours' }, 'no other installation is in Redis any more');
+    else log.error({ event: 'redis_owned_by_other', reason: 'RedisOwnedByOther' }, this.#otherOwner);
+  }
+
   #compute(resources: readonly RawResource[], inForce: ReadonlyMap<string, ManifestEntry>): Desired {
     const desired = computeDesired(resources, inForce, this.#compiled);
     const { consumers, problems } = resolveKeys(desired.consumers, this.#options.keySecrets);
@@ -121,10 +147,10 @@ export class Configurer {
 
   async #publish(desired: Desired): Promise<void> {
     const { log, observer } = this.#options;
-    const startedAtMillis = performance.now();
+    const startedAtMillis = this.#now();
     const { published, isNew } = await this.publisher.publish(desired.entries, desired.documents);
     if (!isNew) return;
-    this.#changedAtMillis = performance.now();
+    this.#changedAtMillis = this.#now();
     const { revision, epoch } = published.identity;
     observer?.onPublished(revision, (this.#changedAtMillis - startedAtMillis) / 1000);
     const [objects, refused] = [published.entries.size, desired.problems.size];
@@ -139,7 +165,7 @@ export class Configurer {
     const sequenceBefore = this.#keySet.sequence;
     const existing = resources.filter(({ kind }) => kind === 'Consumer');
     await this.#keySet.sync(writer, existing, desired.consumers);
-    if (this.#keySet.sequence !== sequenceBefore) this.#changedAtMillis = performance.now();
+    if (this.#keySet.sequence !== sequenceBefore) this.#changedAtMillis = this.#now();
   }
 
   async #readPeppers(): Promise<void> {

@@ -11,21 +11,23 @@ import type { Published } from './publisher.ts';
 export class Mirror {
   readonly #redis: RedisClient;
   readonly #names: Names;
+  readonly #owner: string;
   #copy: Published | undefined;
 
-  constructor(redis: RedisClient, names: Names) {
+  constructor(redis: RedisClient, names: Names, owner: string) {
     this.#redis = redis;
     this.#names = names;
+    this.#owner = owner;
   }
 
   get copy(): Published | undefined {
     return this.#copy;
   }
 
-  /** Reads what is new. Throws StoreError, and keeps the last copy then. */
+  /** Reads what is new, of this installation only. Throws StoreError, and keeps the last copy then. */
   async refresh(): Promise<void> {
     const head = await readHead(this.#redis, this.#names);
-    if (head === undefined) return;
+    if (head === undefined || head.owner !== this.#owner) return;
     const { incarnation, epoch, revision, manifest } = head;
     const known = this.#copy?.identity;
     if (known?.incarnation === incarnation && known.epoch === epoch && known.revision === revision) return;

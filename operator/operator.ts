@@ -4,9 +4,7 @@ import type { RedisClient } from '../store/connection.ts';
 import type { Logger } from 'pino';
 import type { RawResource } from '../policy/resource.ts';
 import { allKinds } from '../policy/schema/kinds.ts';
-import { listPods, type PodReport } from '../store/acknowledgements.ts';
 import { subscribeToChanges, type Subscription } from '../store/changes.ts';
-import { RedisClock } from '../store/clock.ts';
 import { connect, disconnect } from '../store/connection.ts';
 import { StoreError } from '../store/errors.ts';
 import { createNames, type Names } from '../store/names.ts';
@@ -14,9 +12,8 @@ import { Configurer, type Peppers } from './configurer.ts';
 import { alone, type Leadership } from './leadership.ts';
 import type { OperatorMetrics } from './metrics/metrics.ts';
 import { Mirror } from './mirror.ts';
+import { LOOK_MILLIS, Outlook } from './outlook.ts';
 import { Propagation } from './propagation.ts';
-import { ReadyPods } from './ready-pods.ts';
-import type { World } from './report.ts';
 import { type Snapshot, toSnapshot } from './snapshot.ts';
 import type { KeySecrets } from './secret-keys.ts';
 import type { ResourceSource } from './source.ts';
@@ -40,7 +37,7 @@ export type OperatorOptions = {
   readonly pepper: string | Peppers;
   readonly source: ResourceSource;
   readonly log: Logger;
-  /** Called once when this operator must not go on: another one took over, or the Redis is somebody else's. */
+  /** Called once when this operator must not go on: another one took over. */
   readonly onFatal: (error: Error) => void;
   /** Default: there is no other operator. */
   readonly leadership?: Leadership;
@@ -66,11 +63,6 @@ const MIRROR_MILLIS = 10_000;
 
 /** Edits that come together are published together. */
 const DEBOUNCE_MILLIS = 50;
-const TICK_MILLIS = 2_000;
-/** After it, a pod that has not acknowledged is lagging. */
-const OVERDUE_MILLIS = 6_000;
-/** Shorter outages of Redis are not worth a write to every object. */
-const UNREACHABLE_MILLIS = 5_000;
 /** What the work under way may take when the operator stops. */
 const DRAIN_MILLIS = 5_000;
 
@@ -79,18 +71,15 @@ export class Operator {
   readonly #leadership: Leadership;
   readonly #names: Names;
   readonly #redis: RedisClient;
-  readonly #clock = new RedisClock();
   readonly #configurer: Configurer;
   readonly #mirror: Mirror;
   readonly #queue: WorkQueue;
-  readonly #readyPods = new ReadyPods();
+  readonly #outlook: Outlook;
   readonly #statuses: StatusKeeper;
   readonly #propagation = new Propagation();
   readonly #subscription: Subscription;
   /** The first change that is not yet part of a pass over the configuration. */
   #changedAtMillis: number | undefined;
-  /** When the pods could last be asked. */
-  #askedAtMillis = performance.now();
   #mirroredAtMillis = -MIRROR_MILLIS;
   #isStopping = false;
   #hasFailed = false;
@@ -114,7 +103,13 @@ export class Operator {
       log: options.log,
       ...(options.metrics === undefined ? {} : { observer: options.metrics }),
     });
-    this.#mirror = new Mirror(this.#redis, this.#names);
+    this.#mirror = new Mirror(this.#redis, this.#names, options.owner);
+    this.#outlook = new Outlook({
+      redis: this.#redis,
+      names: this.#names,
+      configurer: this.#configurer,
+      endpoints: () => options.endpoints?.pods(),
+    });
     this.#queue = new WorkQueue({
       work: (key) => this.#work(key),
       onError: (key, error, retryMillis) => this.#onError(key, error, retryMillis),
@@ -154,7 +149,7 @@ export class Operator {
       onElected: () => this.#queue.add(CONFIGURATION),
       onLost: (error) => this.#fail(error),
     });
-    this.#ticker = setInterval(() => this.#queue.add(STATUS), TICK_MILLIS);
+    this.#ticker = setInterval(() => this.#queue.add(STATUS), LOOK_MILLIS);
     this.#auditor = setInterval(() => this.#queue.add(AUDIT), this.#options.auditMillis ?? AUDIT_MILLIS);
   }
 
@@ -247,47 +242,13 @@ export class Operator {
 
   /** Writes the statuses that differ from what is so. */
   async #report(): Promise<void> {
-    if (!this.hasSynced() || this.#configurer.desired === undefined) return;
-    const reports = await this.#askPods();
-    if (reports === undefined && performance.now() - this.#askedAtMillis < UNREACHABLE_MILLIS) return;
-    const world = this.#world(this.#configurer.desired, reports);
+    if (!this.hasSynced()) return;
+    const { world, isDisplaced } = await this.#outlook.look();
+    if (isDisplaced) this.#queue.add(CONFIGURATION);
+    if (world === undefined) return;
     this.#options.metrics?.onPods(world.pods ?? []);
     const hasLooked = await this.#statuses.pass(this.#resources(), world);
     if (hasLooked) this.#options.metrics?.onStatuses(this.#resources());
-  }
-
-  #world(desired: World['desired'], reports: readonly PodReport[] | undefined): World {
-    const nowMillis = performance.now();
-    const nowMicros = this.#clock.nowMicros();
-    const { publisher, consumers, changedAtMillis } = this.#configurer;
-    return {
-      desired,
-      pods:
-        reports === undefined
-          ? undefined
-          : this.#readyPods.view(reports, this.#options.endpoints?.pods(), { nowMicros, nowMillis }),
-      published: publisher.published,
-      knows: (identity) => publisher.knows(identity),
-      consumers,
-      isOverdue: nowMillis - changedAtMillis > OVERDUE_MILLIS,
-      nowMicros,
-      now: `${new Date().toISOString().slice(0, 19)}Z`,
-    };
-  }
-
-  /** The pods' acknowledgements; undefined if Redis cannot be asked. Notices on the way when head was displaced. */
-  async #askPods(): Promise<readonly PodReport[] | undefined> {
-    try {
-      const sentAt = this.#clock.monotonicMillis();
-      const { pods, redisMicros } = await listPods(this.#redis, this.#names);
-      this.#clock.observe(redisMicros, sentAt);
-      this.#askedAtMillis = performance.now();
-      if (await this.#configurer.isDisplaced(pods)) this.#queue.add(CONFIGURATION);
-      return pods;
-    } catch (error) {
-      if (error instanceof StoreError && error.transient) return undefined;
-      throw error;
-    }
   }
 
   #onTransitions(resource: RawResource, transitions: readonly Transition[]): void {
@@ -300,12 +261,13 @@ export class Operator {
   #onError(key: string, error: unknown, retryMillis: number): void {
     const { log, metrics } = this.#options;
     if (key === CONFIGURATION) metrics?.onPublishFailed();
-    if (error instanceof StoreError && !error.transient && error.code !== 'BAD_REPLY') {
+    const code = error instanceof StoreError ? error.code : undefined;
+    if (error instanceof StoreError && !error.transient && code !== 'BAD_REPLY' && code !== 'OWNED_BY_OTHER') {
       this.#fail(error);
       return;
     }
-    // A lost connection is logged where it is lost.
-    const level = error instanceof StoreError && error.code === 'UNAVAILABLE' ? 'debug' : 'error';
+    // A lost connection is logged where it is lost, and another owner where it is found.
+    const level = code === 'UNAVAILABLE' || code === 'OWNED_BY_OTHER' ? 'debug' : 'error';
     log[level]({ event: 'work_failed', work: key, err: error, retry_ms: Math.round(retryMillis) });
   }
 

@@ -80,6 +80,11 @@ export class Publisher {
     return isOvertaken(published.identity, pods);
   }
 
+  async isOwnedByOther(): Promise<boolean> {
+    const head = await readHead(this.#redis, this.#names);
+    return head !== undefined && head.owner !== this.#owner;
+  }
+
   /**
    * How many documents that are published Redis does not hold, or not for long. If there are any, the next publish
    * writes everything again.

@@ -19,6 +19,8 @@ export type World = {
   readonly consumers: ReadonlyMap<string, WrittenConsumer>;
   /** The pods that have to enforce; undefined = Redis could not be asked. */
   readonly pods: readonly ReadyPod[] | undefined;
+  /** What is to be said of another installation that is in this Redis. */
+  readonly otherOwner?: string | undefined;
   readonly isOverdue: boolean;
   /** Time of Redis, microseconds. */
   readonly nowMicros: number;
@@ -49,6 +51,7 @@ export function statusOf(raw: RawResource, world: World): unknown {
       laggingPods: active === undefined ? [] : ready.filter((pod) => !active.isHeldBy(pod)).map(toLagging),
       isOverdue: world.isOverdue,
       isStoreReachable: world.pods !== undefined,
+      otherOwner: world.otherOwner,
       isShadow: isShadow(raw),
       offTime: offTimeOf(raw, world),
       isActiveKnown: world.published !== undefined,

@@ -121,6 +121,7 @@ function fingerprintOf(world: World): string {
       ])
       .toSorted(),
     world.published?.identity,
+    world.otherOwner,
     world.isOverdue,
   ]);
 }

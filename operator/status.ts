@@ -13,6 +13,8 @@ export type StatusFacts = {
   /** Whether the pods have had time enough: whoever is behind then is lagging, not propagating. */
   readonly isOverdue: boolean;
   readonly isStoreReachable: boolean;
+  /** What is to be said of another installation that is in this Redis. */
+  readonly otherOwner?: string | undefined;
   /** The object asks to be judged and reported only. */
   readonly isShadow: boolean;
   /** By its own times the object is not in force now, as its author wants it. */
@@ -43,6 +45,7 @@ export type StatusReason =
   | 'NoPods'
   | 'NotPublished'
   | 'RedisUnavailable'
+  | 'RedisOwnedByOther'
   | 'LastGoodActive'
   | 'NothingActive';
 
@@ -77,7 +80,7 @@ export function conditionsFor(facts: StatusFacts, previous: Conditions | undefin
   const isSame = before !== undefined && before.status === enforced.status && before.reason === enforced.reason;
   // Scaling alone is no news: only a change of what is enforced, or of who is behind, is written.
   const isCountStable = isSame && before.observedGeneration === facts.generation && enforced.reason !== 'PodsLagging';
-  const isKept = isCountStable || !facts.isStoreReachable;
+  const isKept = isCountStable || !facts.isStoreReachable || facts.otherOwner !== undefined;
   return { conditions, pods: isKept && previous !== undefined ? previous.pods : countsOf(facts) };
 }
 
@@ -103,6 +106,13 @@ function judgeAccepted({ problems }: StatusFacts): Verdict {
 }
 
 function judgeEnforced(facts: StatusFacts): Verdict {
+  if (facts.otherOwner !== undefined) {
+    return {
+      status: 'Unknown',
+      reason: 'RedisOwnedByOther',
+      message: `${facts.otherOwner}: nothing can be published there, and nothing is known of the pods`,
+    };
+  }
   if (!facts.isActiveKnown) {
     return {
       status: 'Unknown',

@@ -20,6 +20,7 @@ const WARNINGS: ReadonlySet<string> = new Set([
   'PodsLagging',
   'NoPods',
   'RedisUnavailable',
+  'RedisOwnedByOther',
 ]);
 
 export function transitionsBetween(before: readonly Condition[], after: readonly Condition[]): Transition[] {

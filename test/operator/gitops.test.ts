@@ -64,6 +64,7 @@ describe('tools that wait for an object', () => {
     ['has no pod', { readyPods: 0 }, 'InProgress', 'Progressing'],
     ['is not published', { activeGeneration: 6 }, 'InProgress', 'Progressing'],
     ['cannot be judged without Redis', { isStoreReachable: false }, 'InProgress', 'Progressing'],
+    ['cannot be published to the Redis of others', { otherOwner: 'not ours' }, 'InProgress', 'Progressing'],
     ['is invalid, the last good in force', { problems, activeGeneration: 6 }, 'Failed', 'Degraded'],
     ['is invalid, none in force', { problems, activeGeneration: 0 }, 'Failed', 'Degraded'],
   ])('see what is so when it %s', async (_situation, facts, expected, argo) => {

@@ -108,6 +108,16 @@ describe('the conditions of an object', () => {
       ],
     ],
     [
+      'another installation is in this Redis, whatever its pods say',
+      { otherOwner: 'not ours', readyPods: 0 },
+      [
+        'Accepted=True(Accepted)',
+        'Enforced=Unknown(RedisOwnedByOther)',
+        'Ready=Unknown(RedisOwnedByOther)',
+        'Reconciling=True(RedisOwnedByOther)',
+      ],
+    ],
+    [
       'an edit is invalid and the last good one in force',
       { problems: [someProblem], activeGeneration: 6 },
       ['Accepted=False(Invalid)', 'Enforced=False(LastGoodActive)', 'Ready=False(Invalid)', 'Stalled=True(Invalid)'],

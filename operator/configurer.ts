@@ -1,7 +1,6 @@
 import type { RedisClient } from '../store/connection.ts';
 import type { Logger } from 'pino';
 import type { RawResource } from '../policy/resource.ts';
-import type { ManifestEntry } from '../policy/documents.ts';
 import type { PodReport } from '../store/acknowledgements.ts';
 import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
@@ -84,8 +83,8 @@ export class Configurer {
   /** Puts in force what all resources say. Throws StoreError, or what reading the peppers threw. */
   async pass(resources: readonly RawResource[]): Promise<void> {
     try {
-      const inForce = await this.publisher.readInForce();
-      const desired = this.#compute(resources, inForce);
+      await this.publisher.readInForce();
+      const desired = this.#compute(resources);
       this.#desired = desired;
       await this.#publish(desired);
       await this.#writeKeys(resources, desired);
@@ -94,7 +93,7 @@ export class Configurer {
     } catch (error) {
       this.#noteOwner(error);
       // What is wrong with an edit is said even while it could not be published anyway.
-      this.#desired = this.#compute(resources, this.publisher.published?.entries ?? new Map());
+      this.#desired = this.#compute(resources);
       throw error;
     }
   }
@@ -137,7 +136,8 @@ export class Configurer {
     else log.error({ event: 'redis_owned_by_other', reason: 'RedisOwnedByOther' }, this.#otherOwner);
   }
 
-  #compute(resources: readonly RawResource[], inForce: ReadonlyMap<string, ManifestEntry>): Desired {
+  #compute(resources: readonly RawResource[]): Desired {
+    const inForce = this.publisher.published ?? { entries: new Map(), documents: new Map() };
     const desired = computeDesired(resources, inForce, this.#compiled);
     const { consumers, problems } = resolveKeys(desired.consumers, this.#options.keySecrets);
     return problems.size === 0

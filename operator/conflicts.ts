@@ -1,4 +1,11 @@
-import type { ManifestEntry } from '../policy/documents.ts';
+import { compileDomain } from '../policy/compile.ts';
+import {
+  type DomainDocument,
+  type ManifestEntry,
+  readDocument,
+  type StoredDocument,
+  UnreadableDocument,
+} from '../policy/documents.ts';
 import { IPV6_PREFIX_LENGTH, parseNetwork } from '../policy/ip.ts';
 import { mostLimitsPerRequest } from '../policy/limit-bound.ts';
 import {
@@ -13,9 +20,9 @@ import {
   type ValidPolicy,
   type ValidResource,
 } from '../policy/resource.ts';
-import { fitsLog, type Limit, LOG_MESSAGE } from '../policy/schema/limit.ts';
-import { MAX_LIMITS_PER_REQUEST, type Rule } from '../policy/schema/rate-limit-policy.ts';
+import { MAX_LIMITS_PER_REQUEST } from '../policy/schema/rate-limit-policy.ts';
 import type { Accepted, CompileCache } from './desired.ts';
+import { crossPartitionProblems, limitProblems, unknownPolicy, unknownRule } from './misfits.ts';
 
 /** The owner of a domain decides who is in it: what it does not admit is not kept in force either. */
 const DOMAIN_NOT_GRANTED = 'DomainNotGranted';
@@ -25,14 +32,20 @@ export function isExpelled(problems: readonly Problem[]): boolean {
   return problems.some(({ reason }) => reason === DOMAIN_NOT_GRANTED);
 }
 
+/** What is in force, and the texts of its documents as far as they are known. */
+export type InForce = {
+  readonly entries: ReadonlyMap<string, ManifestEntry>;
+  readonly documents: ReadonlyMap<string, StoredDocument>;
+};
+
 /** What the objects so far have taken, and why another one cannot be in force beside them. */
 export class Conflicts {
   readonly #cache: CompileCache;
-  readonly #inForce: ReadonlyMap<string, ManifestEntry>;
-  /** Domains that are in force with settings that this process does not know. */
+  readonly #inForce: InForce;
+  /** Domains that are in force with settings that nobody knows any more. */
   readonly #doubted = new Set<string>();
   readonly #announced = new Map<string, ValidPolicy[]>();
-  readonly #domains = new Map<string, ValidDomain>();
+  readonly #domains = new Map<string, DomainDocument>();
   readonly #policies = new Map<string, ValidPolicy>();
   readonly #policiesByDomain = new Map<string, ValidPolicy[]>();
   readonly #tiersByNamespace = new Map<string, Set<string>>();
@@ -40,15 +53,18 @@ export class Conflicts {
   readonly #fields = new Map<string, string>();
   readonly #keyHashes = new Map<string, string>();
 
-  constructor(cache: CompileCache, inForce: ReadonlyMap<string, ManifestEntry>) {
+  constructor(cache: CompileCache, inForce: InForce) {
     this.#cache = cache;
     this.#inForce = inForce;
   }
 
-  /** An object that is refused and of which nothing good is known, as after a restart. What it said may be in force. */
-  doubt({ kind, metadata }: RawResource): void {
-    const entry = this.#inForce.get(idOf({ kind, metadata }));
-    if (kind === 'RateLimitDomain' && entry?.uid === metadata.uid) this.#doubted.add(metadata.name);
+  /** An object that is refused and of which this process has seen nothing good, as after a restart. */
+  fallBack({ kind, metadata }: RawResource): void {
+    const entry = this.#inForce.entries.get(idOf({ kind, metadata }));
+    if (kind !== 'RateLimitDomain' || entry?.uid !== metadata.uid) return;
+    const settings = settingsIn(this.#inForce.documents.get(entry.document));
+    if (settings === undefined) this.#doubted.add(metadata.name);
+    else this.#domains.set(metadata.name, settings);
   }
 
   /** All objects as they are now, before any is judged: a domain is not partitioned against policies that are there. */
@@ -101,7 +117,7 @@ export class Conflicts {
         break;
       }
       case 'RateLimitDomain':
-        this.#domains.set(resource.metadata.name, resource);
+        this.#domains.set(resource.metadata.name, compileDomain(resource));
         break;
       case 'Consumer':
         for (const hash of resource.spec.apiKeyHashes ?? []) this.#keyHashes.set(hash, resource.metadata.uid);
@@ -114,8 +130,8 @@ export class Conflicts {
 
   /** Tiers count where keys of a namespace are known: in its own domains and in those granted to it. */
   #noteTiers(policy: ValidPolicy): void {
-    const grants = this.#domains.get(domainOf(policy))?.spec.grants ?? [];
-    for (const namespace of [policy.metadata.namespace, ...grants.map((grant) => grant.namespace)]) {
+    const grants = this.#domains.get(domainOf(policy))?.grants ?? [];
+    for (const namespace of [policy.metadata.namespace, ...grants]) {
       const known = this.#tiersByNamespace.get(namespace) ?? new Set<string>();
       for (const tier of policy.spec.tiers ?? []) known.add(tier.name);
       this.#tiersByNamespace.set(namespace, known);
@@ -137,22 +153,23 @@ export class Conflicts {
   }
 
   #isInForce({ kind, metadata }: ValidResource): boolean {
-    const entry = this.#inForce.get(idOf({ kind, metadata }));
+    const entry = this.#inForce.entries.get(idOf({ kind, metadata }));
     return entry?.uid === metadata.uid && entry.generation === metadata.generation;
   }
 
   #acrossPartitions(policy: ValidPolicy): Problem[] {
-    const axis = this.#domains.get(domainOf(policy))?.spec.partitionBy;
+    const axis = this.#domains.get(domainOf(policy))?.partitionBy;
     return axis === undefined ? [] : crossPartitionProblems(policy, axis);
   }
 
   #notPartitionable(domain: ValidDomain): Problem[] {
-    const { metadata, spec } = domain;
-    const axis = spec.partitionBy;
+    const { metadata } = domain;
+    const settings = compileDomain(domain);
+    const axis = settings.partitionBy;
     // Where the domain is partitioned already it is the policy that does not fit.
     if (axis === undefined || this.#isInForce(domain)) return [];
     const inTheWay = (this.#announced.get(metadata.name) ?? [])
-      .filter((policy) => isAdmitted(policy, domain) && crossPartitionProblems(policy, axis).length > 0)
+      .filter((policy) => isAdmitted(policy, settings) && crossPartitionProblems(policy, axis).length > 0)
       .map((policy) => `${policy.metadata.namespace}/${policy.metadata.name}`);
     if (inTheWay.length === 0) return [];
     const message = `"${axis}" is not allowed: not all rules of these policies count by it: ${inTheWay.slice(0, 5).join(', ')}${inTheWay.length > 5 ? ', ...' : ''}`;
@@ -197,7 +214,7 @@ export class Conflicts {
   /** Of a wider network only one client would be meant, of a narrower one others too. */
   #notOneClient(text: string | undefined, domain: string): Problem[] {
     const network = text === undefined ? undefined : parseNetwork(text);
-    const length = this.#domains.get(domain)?.spec.identity?.ipv6PrefixLength ?? IPV6_PREFIX_LENGTH;
+    const length = this.#domains.get(domain)?.ipv6PrefixLength ?? IPV6_PREFIX_LENGTH;
     if (network === undefined || network.bits === 128 || network.bits === length) return [];
     const message = `"${text}" is not one client of domain "${domain}", which counts networks of ${length} bits: write an address or such a network`;
     return [{ path: 'spec.subject.clientIP', reason: 'NotOneClient', message }];
@@ -239,47 +256,25 @@ export class Conflicts {
 }
 
 /** Whether a policy may be of a domain with these settings, if it has any. */
-function isAdmitted(policy: ValidPolicy, domain: ValidDomain | undefined): boolean {
+function isAdmitted(policy: ValidPolicy, domain: DomainDocument | undefined): boolean {
   const { namespace } = policy.metadata;
-  const grants = domain?.spec.grants ?? [];
-  return ownsDomain(namespace, domainOf(policy)) || grants.some((grant) => grant.namespace === namespace);
+  return ownsDomain(namespace, domainOf(policy)) || (domain?.grants.includes(namespace) ?? false);
+}
+
+/** Undefined if the document is lost, or of a format that this version does not read. */
+function settingsIn(stored: StoredDocument | undefined): DomainDocument | undefined {
+  if (stored === undefined) return undefined;
+  try {
+    const document = readDocument(stored.text);
+    return document.kind === 'RateLimitDomain' ? document : undefined;
+  } catch (error) {
+    if (error instanceof UnreadableDocument) return undefined;
+    throw error;
+  }
 }
 
 function add<T>(lists: Map<string, T[]>, key: string, item: T): void {
   const list = lists.get(key);
   if (list === undefined) lists.set(key, [item]);
   else list.push(item);
-}
-
-/** Counters of one decision are in one slot: in a partitioned domain everything counts by the axis. */
-function crossPartitionProblems({ spec }: ValidPolicy, axis: string): Problem[] {
-  const message = `the domain is partitioned by ${axis}: every rule and the penalty must count by it`;
-  const problems = spec.rules.flatMap((rule, index) =>
-    rule.countBy.includes(axis)
-      ? []
-      : [{ path: `spec.rules[${index}].countBy`, reason: 'CrossPartitionRule', message }],
-  );
-  const { penalty } = spec;
-  if (penalty === undefined || penalty.countBy.includes(axis)) return problems;
-  return [...problems, { path: 'spec.penalty.countBy', reason: 'CrossPartitionRule', message }];
-}
-
-function unknownPolicy(path: string, name: string, namespace: string): Problem {
-  const message = `no policy "${name}" is in force in namespace "${namespace}"`;
-  return { path, reason: 'UnknownPolicy', message };
-}
-
-function unknownRule(path: string, name: string): Problem {
-  return { path, reason: 'UnknownRule', message: `the policy has no rule "${name}"` };
-}
-
-/** Other limits for a rule: not more of them, so that a request stays within the number that is allowed. */
-function limitProblems(path: string, limits: readonly Limit[], policy: ValidPolicy, rule: Rule): Problem[] {
-  if (rule.algorithm === 'SlidingWindowLog' && !fitsLog(limits)) {
-    return [{ path, reason: 'LimitTooLargeForLog', message: `${LOG_MESSAGE} (rule "${rule.name}")` }];
-  }
-  const most = rule.limits?.length ?? Math.max(0, ...(policy.spec.tiers ?? []).map((tier) => tier.limits.length));
-  if (limits.length <= most) return [];
-  const message = `${limits.length} limits are not allowed: rule "${rule.name}" has at most ${most}`;
-  return [{ path, reason: 'TooManyLimits', message }];
 }

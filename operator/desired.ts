@@ -13,7 +13,7 @@ import {
 import { MAX_LIMITS_PER_REQUEST } from '../policy/schema/rate-limit-policy.ts';
 import type { ResourceKind } from '../policy/schema/kinds.ts';
 import { validate } from '../policy/validate.ts';
-import { Conflicts, isExpelled } from './conflicts.ts';
+import { Conflicts, type InForce, isExpelled } from './conflicts.ts';
 
 /** What should be in force, and what is wrong with what was asked for. */
 export type Desired = {
@@ -93,13 +93,9 @@ export class CompileCache {
  * From all resources and what is in force to what should be. An object that is not valid keeps the entry that it has:
  * a bad edit never replaces a good one. Level-triggered: the whole set, every time.
  */
-export function computeDesired(
-  resources: readonly RawResource[],
-  inForce: ReadonlyMap<string, ManifestEntry>,
-  cache: CompileCache,
-): Desired {
+export function computeDesired(resources: readonly RawResource[], inForce: InForce, cache: CompileCache): Desired {
   const problems = new Map<string, readonly Problem[]>();
-  const ordered = resources.toSorted((one, other) => byStanding(one, other, inForce));
+  const ordered = resources.toSorted((one, other) => byStanding(one, other, inForce.entries));
   const conflicts = new Conflicts(cache, inForce);
   conflicts.announce(ordered.flatMap((raw) => currentOf(raw, cache) ?? []));
   const accepted: Entered[] = [];
@@ -108,7 +104,7 @@ export function computeDesired(
     accepted.push(...admit(members, { conflicts, cache, problems }));
   }
   cache.retain(resources);
-  return collect(accepted, resources, inForce, problems);
+  return collect(accepted, resources, inForce.entries, problems);
 }
 
 type Entered = { readonly raw: RawResource; readonly compiled: Accepted };
@@ -136,7 +132,7 @@ function admit(
   const refuse = (raw: RawResource, found: readonly Problem[]): void => {
     problems.set(idOf(raw), found);
     const kept = isExpelled(found) ? undefined : cache.lastGood(raw);
-    if (kept === undefined) conflicts.doubt(raw);
+    if (kept === undefined) conflicts.fallBack(raw);
     else conflicts.occupy(kept);
   };
   const valid: Entered[] = [];

@@ -24,7 +24,7 @@ export type Published = {
   readonly entries: ReadonlyMap<string, ManifestEntry>;
   /** Names of all documents that the manifest needs, index and shards included. */
   readonly references: ReadonlySet<string>;
-  /** Texts of documents, as far as this process has seen them: all of them once it has published. */
+  /** Texts of documents, as far as this process has seen them: domains at first, all once it has published. */
   readonly documents: ReadonlyMap<string, StoredDocument>;
 };
 
@@ -117,7 +117,8 @@ export class Publisher {
     if (manifest === undefined) return NOTHING;
     const { entries, parts } = manifest;
     const references = new Set([...parts, ...[...entries.values()].map((entry) => entry.document)]);
-    this.#remember({ identity: identityOf(head), entries, references, documents: new Map() });
+    const documents = await this.#readDomains([...entries.values()]);
+    this.#remember({ identity: identityOf(head), entries, references, documents });
     return entries;
   }
 
@@ -217,6 +218,13 @@ export class Publisher {
       else documents.set(document, known);
     }
     return { wanted, documents };
+  }
+
+  /** The settings of domains, by which others are judged. */
+  async #readDomains(entries: readonly ManifestEntry[]): Promise<Map<string, StoredDocument>> {
+    const domains = entries.filter(({ kind }) => kind === 'RateLimitDomain');
+    const found = await Promise.all(domains.map(({ document }) => this.#read(document)));
+    return new Map(found.flatMap((stored) => (stored === undefined ? [] : [[stored.name, stored] as const])));
   }
 
   async #read(name: string): Promise<StoredDocument | undefined> {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CompileCache, computeDesired, type Desired } from '../../operator/desired.ts';
 import { hashOfKey } from '../../policy/api-key.ts';
-import type { ManifestEntry } from '../../policy/documents.ts';
+import type { ManifestEntry, StoredDocument } from '../../policy/documents.ts';
 import type { Metadata, Problem, RawResource } from '../../policy/resource.ts';
 import type { RateLimitOverrideSpec } from '../../policy/schema/rate-limit-override.ts';
 import type { Rule } from '../../policy/schema/rate-limit-policy.ts';
@@ -61,9 +61,12 @@ class Operator {
   inForce: ReadonlyMap<string, ManifestEntry> = NOTHING;
   #cache = new CompileCache();
   #revision = 0;
+  /** What is in Redis. */
+  readonly #documents = new Map<string, StoredDocument>();
 
   judge(...resources: readonly RawResource[]): Desired {
-    const desired = computeDesired(resources, this.inForce, this.#cache);
+    const desired = computeDesired(resources, { entries: this.inForce, documents: this.#documents }, this.#cache);
+    for (const [name, document] of desired.documents) this.#documents.set(name, document);
     this.#revision += 1;
     const entries = [...desired.entries].map(([id, entry]): [string, ManifestEntry] => [
       id,
@@ -76,6 +79,12 @@ class Operator {
   /** It forgets all but what is in Redis. */
   restart(): this {
     this.#cache = new CompileCache();
+    return this;
+  }
+
+  /** Redis has lost what the entries in force refer to. */
+  loseDocuments(): this {
+    this.#documents.clear();
     return this;
   }
 }
@@ -151,6 +160,7 @@ describe('a policy for the domain of another namespace', () => {
   describe('after a restart of the operator while an edit of the RateLimitDomain is not valid', () => {
     const owner = domain(granting('team'));
     const invalid = edited(owner, { partitionBy: 'moon' });
+    const another = policy('another', { domain: 'shop' }, OTHER);
     const restarted = (): Operator => {
       const operator = new Operator();
       operator.judge(owner, guest);
@@ -165,21 +175,31 @@ describe('a policy for the domain of another namespace', () => {
       expect(operator.inForce).toEqual(before);
     });
 
-    it('keeps its last good state when it is edited, until the grants are known again', () => {
-      const operator = restarted();
-      const before = operator.inForce;
-      const second = edited(guest, { domain: 'shop', rules: [rule('another')] });
-      const desired = operator.judge(invalid, second);
-      expect(problemsOf(desired, 'RateLimitPolicy/team/guest')).toMatchObject([{ reason: 'DomainUnknown' }]);
-      expect(operator.inForce).toEqual(before);
-      expect(operator.judge(owner, second).problems.size).toBe(0);
+    it('can be edited, and others can come: what is in force still grants the domain', () => {
+      const desired = restarted().judge(invalid, edited(guest, { domain: 'shop', rules: [rule('another')] }), another);
+      expect([...desired.problems.keys()]).toEqual(['RateLimitDomain/shop/shop']);
+      expect(desired.entries.get('RateLimitPolicy/team/guest')?.generation).toBe(2);
+      expect(desired.entries.has('RateLimitPolicy/team/another')).toBe(true);
     });
 
-    it('is the only one: a new policy has to wait', () => {
-      const desired = restarted().judge(invalid, guest, policy('new', { domain: 'shop' }, OTHER));
-      expect(problemsOf(desired, 'RateLimitPolicy/team/new')).toMatchObject([
-        { path: 'spec.domain', reason: 'DomainUnknown' },
-      ]);
+    it('is refused where what is in force does not grant the domain, although the edit would', () => {
+      const operator = new Operator();
+      operator.judge(domain());
+      const granted = edited(domain(), { ...granting('team'), partitionBy: 'moon' });
+      const desired = operator.restart().judge(granted, guest);
+      expect(problemsOf(desired, 'RateLimitPolicy/team/guest')).toMatchObject([{ reason: 'DomainNotGranted' }]);
+    });
+
+    it('keeps its last good state when it is edited and Redis has lost the grants, until they are known again', () => {
+      const operator = restarted().loseDocuments();
+      const before = operator.inForce;
+      const second = edited(guest, { domain: 'shop', rules: [rule('again')] });
+      const desired = operator.judge(invalid, second, another);
+      for (const id of ['RateLimitPolicy/team/guest', 'RateLimitPolicy/team/another']) {
+        expect(problemsOf(desired, id)).toMatchObject([{ path: 'spec.domain', reason: 'DomainUnknown' }]);
+      }
+      expect(operator.inForce).toEqual(before);
+      expect(operator.judge(owner, second, another).problems.size).toBe(0);
     });
 
     it('does not stay where the RateLimitDomain in force was another object', () => {
@@ -223,6 +243,19 @@ describe('a domain that is partitioned', () => {
         { path: 'spec.penalty.countBy', reason: 'CrossPartitionRule' },
       ]);
       expect(operator.inForce).toEqual(before);
+      operator.restart();
+    }
+  });
+
+  it('stays partitioned for whoever comes while its edit is not valid, also after a restart of the operator', () => {
+    const operator = new Operator();
+    operator.judge(byTenant, fits);
+    const invalid = edited(byTenant, { partitionBy: 'moon' });
+    const late = policy('late', { rules: [rule('r')] }, LATER);
+    for (let round = 0; round < 2; round += 1) {
+      const desired = operator.judge(invalid, fits, late);
+      expect([...desired.problems.keys()]).toEqual(['RateLimitDomain/shop/shop', 'RateLimitPolicy/shop/late']);
+      expect(problemsOf(desired, 'RateLimitPolicy/shop/late')).toMatchObject([{ reason: 'CrossPartitionRule' }]);
       operator.restart();
     }
   });
@@ -461,7 +494,7 @@ describe('the order in which objects come', () => {
     first.judge(...all.slice(0, 4));
     const inForce = first.inForce;
     const again = (resources: readonly RawResource[]): unknown =>
-      summary(computeDesired(resources, inForce, new CompileCache()));
+      summary(computeDesired(resources, { entries: inForce, documents: new Map() }, new CompileCache()));
     const expected = again(all);
     fc.assert(
       fc.property(fc.shuffledSubarray([...all], { minLength: all.length }), (shuffled) => {

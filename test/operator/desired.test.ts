@@ -43,8 +43,13 @@ const aPolicy = (
 
 const BAD = { rules: [] };
 
-const compute = (resources: readonly RawResource[], inForce: ReadonlyMap<string, ManifestEntry> = NOTHING): Desired =>
-  computeDesired(resources, inForce, new CompileCache());
+type Entries = ReadonlyMap<string, ManifestEntry>;
+
+const compute = (
+  resources: readonly RawResource[],
+  entries: Entries = NOTHING,
+  cache: CompileCache = new CompileCache(),
+): Desired => computeDesired(resources, { entries, documents: new Map() }, cache);
 
 /** The entries of a first round, as published with revision 5. */
 function published(resources: readonly RawResource[]): Map<string, ManifestEntry> {
@@ -121,10 +126,10 @@ describe('what should be in force', () => {
     const cache = new CompileCache();
     const older = aPolicy('a', { rules: rules(2) }, { creationTimestamp: '2025-01-01T00:00:00Z' });
     const neighbour = aPolicy('b', { rules: rules(2) });
-    const first = computeDesired([older, neighbour], NOTHING, cache);
+    const first = compute([older, neighbour], NOTHING, cache);
     const inForce = new Map([...first.entries].map(([id, entry]) => [id, { ...entry, revision: 5 }]));
     const grown = aPolicy('a', { rules: rules(4) }, { creationTimestamp: '2025-01-01T00:00:00Z', generation: 2 });
-    const { entries, problems } = computeDesired([grown, neighbour], inForce, cache);
+    const { entries, problems } = compute([grown, neighbour], inForce, cache);
     expect(entries).toEqual(inForce);
     expect([...problems.keys()]).toEqual(['RateLimitPolicy/shop/a']);
   });
@@ -133,7 +138,7 @@ describe('what should be in force', () => {
     const cache = new CompileCache();
     const key = (name: string): string => `sha256:${hashOfKey(name)}`;
     const holder = aResource('Consumer', 'holder', { apiKeyHashes: [key('k')] });
-    computeDesired([holder], NOTHING, cache);
+    compute([holder], NOTHING, cache);
     const broken = aResource('Consumer', 'holder', { apiKeyHashes: ['no hash'] }, { generation: 2 });
     const late = aResource(
       'Consumer',
@@ -141,18 +146,18 @@ describe('what should be in force', () => {
       { apiKeyHashes: [key('k')] },
       { creationTimestamp: '2026-02-01T00:00:00Z' },
     );
-    const { consumers, problems } = computeDesired([broken, late], NOTHING, cache);
+    const { consumers, problems } = compute([broken, late], NOTHING, cache);
     expect(consumers).toEqual([]);
     expect(problems.get('Consumer/shop/late')?.[0]).toMatchObject({ reason: 'Conflicted' });
   });
 
   it('compiles an unchanged object once', () => {
     const cache = new CompileCache();
-    const first = computeDesired([aPolicy('one')], NOTHING, cache);
-    const second = computeDesired([aPolicy('one')], NOTHING, cache);
+    const first = compute([aPolicy('one')], NOTHING, cache);
+    const second = compute([aPolicy('one')], NOTHING, cache);
     const [document] = first.documents.values();
     expect([...second.documents.values()][0]).toBe(document);
-    computeDesired([], NOTHING, cache);
+    compute([], NOTHING, cache);
     expect(cache.size).toBe(0);
   });
 });

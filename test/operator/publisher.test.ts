@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Publisher } from '../../operator/publisher.ts';
+import { defaultDomain } from '../../policy/compile.ts';
 import { FORMAT, type ManifestEntry, type StoredDocument, toStored } from '../../policy/documents.ts';
 import type { ConfigurationIdentity } from '../../policy/snapshot.ts';
 import { acknowledge, listPods } from '../../store/acknowledgements.ts';
@@ -89,6 +90,23 @@ describe('a publisher', () => {
     const again = await restarted.publish(...aConfiguration('lost'));
     expect(again.published.identity.revision).toBe(2);
     expect(await aPublisher().readInForce()).toEqual(again.published.entries);
+  });
+
+  it('knows the settings of domains in force after a restart, as far as they are not lost', async () => {
+    const domains = ['kept', 'lost'].map((name) => toStored(defaultDomain(name)));
+    const entries = domains.map(({ name: document }, index): [string, ManifestEntry] => {
+      const [name, kind] = [String(index), 'RateLimitDomain' as const];
+      return [
+        `${kind}/shop/${name}`,
+        { kind, namespace: 'shop', name, uid: name, generation: 1, revision: 0, document },
+      ];
+    });
+    await aPublisher().publish(new Map(entries), new Map(domains.map((stored) => [stored.name, stored])));
+    const [kept, lost] = domains;
+    await server.redis.del(names.document(lost?.name ?? ''));
+    const restarted = aPublisher();
+    await restarted.readInForce();
+    expect([...(restarted.published?.documents.values() ?? [])]).toEqual([kept]);
   });
 
   it('goes above a pod that holds something newer than head', async () => {

@@ -45,7 +45,7 @@ const aPod = (identity: Partial<ConfigurationIdentity> | undefined, silentSecond
 function aWorld(pods: readonly PodReport[]): World {
   const entries = new Map([['RateLimitPolicy/shop/p', entry]]);
   return {
-    desired: computeDesired([policy], entries, new CompileCache()),
+    desired: computeDesired([policy], { entries, documents: new Map() }, new CompileCache()),
     published: { identity: current, entries, references: new Set(), documents: new Map() },
     knows: ({ revision, manifest }) => manifest === `m${revision}`,
     consumers: new Map(),

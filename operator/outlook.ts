@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { RedisClient } from '../store/connection.ts';
 import { listPods, type PodReport } from '../store/acknowledgements.ts';
 import { RedisClock } from '../store/clock.ts';
 import { StoreError } from '../store/errors.ts';
@@ -8,7 +8,7 @@ import { ReadyPods } from './ready-pods.ts';
 import type { World } from './report.ts';
 
 export type OutlookOptions = {
-  readonly redis: Redis;
+  readonly redis: RedisClient;
   readonly names: Names;
   readonly configurer: Configurer;
   /** Names of the pods that requests are sent to, if that is known. */

@@ -11,7 +11,7 @@ KIND_KUBECONFIG = $(CURDIR)/.cache/kind-kubeconfig
 # Finds a Redis server (installing one where that needs no password) and puts its folder on the PATH.
 WITH_REDIS = redis=$$($(NODE) cli/dev/find-redis.ts) || exit 1; case $$redis in /*) PATH="$${redis%/*}:$$PATH";; esac
 
-.PHONY: help run test soak fuzz lint types format generate build image e2e chaos kind-up kind-down bench ci clean
+.PHONY: help run test soak fuzz integrations lint types format generate build image e2e chaos kind-up kind-down bench ci clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ soak: $(INSTALLED) ## Run the random tests for long, and load with memory and ke
 
 fuzz: $(INSTALLED) ## Throw a million bad inputs at the limiter's doors (FUZZ_SEED=n FUZZ_INPUTS=n)
 	@$(WITH_REDIS); FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} npm test --silent -- test/fuzz
+
+integrations: $(INSTALLED) ## Run the documented nginx, HAProxy and Envoy configurations against a limiter (fetches them)
+	@$(WITH_REDIS); $(NODE) test/integrations/prepare.ts && npm test --silent -- --config test/integrations/vitest.config.ts
 
 lint: $(INSTALLED) ## Check the code's rules, and who imports whom
 	@npm run --silent lint

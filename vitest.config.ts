@@ -5,6 +5,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    // These need programs that not every machine can have: `make integrations` runs them.
+    exclude: ['test/integrations/**'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -59,8 +59,8 @@ export async function findEnvoy(): Promise<string> {
 
 const VALIDATOR_VERSION = '0.7.2';
 
-/** What an independent validator of OpenAPI says of a document: 'OK', or what is wrong. */
-export async function validateOpenApi(file: string): Promise<string> {
+/** The folder of an independent validator of OpenAPI: a PyPI package, kept in the user's cache. */
+export async function findValidator(): Promise<string> {
   const folder = join(homedir(), '.cache', 'sluice', 'programs', `openapi-spec-validator-${VALIDATOR_VERSION}`);
   if (!(await isThere(folder))) {
     const aside = `${folder}.${process.pid}`;
@@ -77,6 +77,12 @@ export async function validateOpenApi(file: string): Promise<string> {
       }
     }
   }
+  return folder;
+}
+
+/** What the validator says of a document: 'OK', or what is wrong. */
+export async function validateOpenApi(file: string): Promise<string> {
+  const folder = await findValidator();
   const { stdout } = await run('python3', ['-m', 'openapi_spec_validator', file], {
     env: { ...process.env, PYTHONPATH: folder },
   });

@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../../harness/eventually.ts';
 import {
@@ -16,7 +13,6 @@ import {
 } from '../../harness/limiter.ts';
 import { aPolicy, publishEntries, publishKeys } from '../../harness/publish.ts';
 import { type PrivateRedis, privateRedis } from '../../harness/redis.ts';
-import { validateOpenApi } from '../../integrations/programs.ts';
 import {
   batchAnswerSchema,
   decisionAnswerSchema,
@@ -239,10 +235,6 @@ describe('the port for operators', () => {
     expect(Object.keys(Object(body['paths']))).toEqual(
       expect.arrayContaining(['/v1/decision/check', '/check', '/json', '/health', '/authz/{domain}/{rest}', '/denied']),
     );
-    const file = join(mkdtempSync(join(tmpdir(), 'sluice-openapi-')), 'openapi.json');
-    writeFileSync(file, JSON.stringify(body));
-    expect(await validateOpenApi(file)).toMatch(/OK$/);
-    rmSync(dirname(file), { recursive: true });
     const text = async (path: string): Promise<string> => (await fetch(`${limiter.opsUrl}${path}`)).text();
     const page = await text('/docs');
     expect(page).toContain('swagger-ui');

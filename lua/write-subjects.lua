@@ -1,14 +1,6 @@
 -- write-subjects.lua: stores what a batch changed. A fragment: included by decide.lua last. Until here nothing was written,
 -- and what is written here cannot fail on the type of a key: every hash was read before.
 
--- The microseconds for which a changed entry says anything, nil = for ever.
-local function matters_for(entry, packed)
-  if entry.config then
-    return penalty.matters_for(entry.state, entry.config, now)
-  end
-  return entry.limit.algorithm.recovers_in(packed, now)
-end
-
 -- Whose state it is; nil for what is none.
 local function algorithm_of(packed)
   return #packed >= 13 and (ALGORITHM_OF_TAG[string.byte(packed)] or ring) or nil
@@ -37,14 +29,16 @@ local function changes_of(subject)
     changed[#changed + 1] = value
   end
   for field, entry in pairs(subject.states) do
-    if entry.changed and entry.config then
-      local packed = penalty.write(entry.state)
-      set(field, packed)
-      set(TEXT_FIELD, entry.text)
-      set(DURATIONS_FIELD, penalty.write_durations(entry.config))
-      local matters = matters_for(entry, packed)
-      is_forever, is_longer = is_forever or not matters, true
-      longest = math.max(longest, matters or 0)
+    if entry.config then
+      local matters = penalty.matters_for(entry.state, entry.config, now)
+      -- Also of a machine that did not change: its meters must not give it an end.
+      is_forever = is_forever or not matters
+      if entry.changed then
+        set(field, penalty.write(entry.state))
+        set(TEXT_FIELD, entry.text)
+        set(DURATIONS_FIELD, penalty.write_durations(entry.config))
+        is_longer, longest = true, math.max(longest, matters or 0)
+      end
     elseif entry.changed then
       local limit, before = entry.limit, subject.stored[field]
       local packed = limit.algorithm.write(entry.state, limit)

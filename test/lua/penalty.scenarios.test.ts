@@ -300,6 +300,23 @@ describe('the states', () => {
     expect(await after(consumer, 28)).toBe('TEMP_BLOCK');
   });
 
+  it('last until they are pardoned in shadow too, however often the subject is denied', async () => {
+    const untilPardoned = {
+      tempBlock: { violations: 1, forSeconds: 10 },
+      block: { tempBlocks: 1, withinSeconds: 60, forSeconds: 0 },
+    };
+    const consumer = new Consumer(
+      { requests: 1 },
+      { ...untilPardoned, enforced: false, tolerancePercent: 100, minSecondsPerStep: 0 },
+      'only',
+    );
+    for (let i = 0; i < 5; i += 1) expect((await consumer.ask()).code).toBe(i === 0 ? 'admitted' : 'denied');
+    consumer.wait(3_600);
+    for (let i = 0; i < 3; i += 1) await consumer.ask();
+    expect(stateOf(await consumer.ask({ isPeek: true }))).toBe('BLOCK');
+    expect(await server.redis.pttl(consumer.penaltyKey)).toBe(-1);
+  });
+
   it('a peek changes nothing', async () => {
     const consumer = new Consumer({ requests: 1 }, quick);
     await consumer.ask();

@@ -170,6 +170,10 @@ function proceed(options: SluiceOptions, answer: CheckAnswer, { request, respons
 }
 
 function deny({ statusCode = 429, message }: SluiceOptions, answer: CheckAnswer, response: Response): void {
+  if (answer.reason === 'IDENTITY_MISSING') {
+    refuse(response, { status: 401, title: 'Not identified', detail: 'the request does not say who it is from' });
+    return;
+  }
   if (message !== undefined) {
     response.status(statusCode).send(message);
     return;
@@ -202,8 +206,12 @@ function setHeaders(
 }
 
 function denial(answer: CheckAnswer): string {
-  const wait = answer.retry_after === null ? '' : `; try again in ${Math.ceil(answer.retry_after)} s`;
-  return `rule ${answer.rule ?? '?'} of policy ${answer.policy ?? '?'} allows ${answer.limit ?? '?'} requests${wait}`;
+  const { rule, policy, limit, retry_after: retryAfter } = answer;
+  const wait = retryAfter === null ? '' : `; try again in ${Math.ceil(retryAfter)} s`;
+  // A block speaks of no limit, nor does a rule that is hidden.
+  const why =
+    rule === null || limit === null ? 'too many requests' : `rule ${rule} of policy ${policy} allows ${limit} requests`;
+  return `${why}${wait}`;
 }
 
 function fail(options: SluiceOptions, error: unknown, { request, response, next }: Exchange): void {

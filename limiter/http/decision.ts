@@ -4,7 +4,7 @@ import type { Snapshot } from '../../policy/snapshot.ts';
 import { toStoreError } from '../../store/errors.ts';
 import { type Asked, type AskedResult, UnknownTier } from '../asked.ts';
 import { ask, type DoorParts, requestIdFrom } from '../door.ts';
-import { decisionBody, type HttpAnswer, jsonAnswer, plainAnswer, problemAnswer, statusOfDenial } from './answer.ts';
+import { decisionBody, type HttpAnswer, jsonAnswer, plainAnswer, problemAnswer } from './answer.ts';
 import { readBody } from './body.ts';
 import { callerOf } from './caller.ts';
 import { answerToMistake, asBadRequest, denialProblem, notReady } from './problem.ts';
@@ -31,7 +31,7 @@ export async function decide(parts: DoorParts, request: IncomingMessage, headerI
     if (snapshot === undefined) return notReady(requestId);
     const result = await ask(parts, snapshot, toAsked(input, requestId, callerOf(parts, request)));
     const { decision } = result;
-    if (decision.action === 'BLOCK' && statusOfDenial(decision) === 401) return denialProblem(decision, requestId);
+    if (decision.reason === 'INVALID_API_KEY') return denialProblem(decision, requestId);
     return jsonAnswer(200, bodyOf(result, input, requestId), requestId);
   } catch (error) {
     return answerOrThrow(error, requestId);

@@ -4,7 +4,7 @@ import express, { type ErrorRequestHandler, type Express } from 'express';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { LimiterError, sluice, type SluiceOptions } from '../../client/index.ts';
 import { type Json, PEPPER, startTestLimiter, targetOn, type TestLimiter, untilRevision } from '../harness/limiter.ts';
-import { aPolicy, publishEntries, publishKeys } from '../harness/publish.ts';
+import { aDomain, aPolicy, publishEntries, publishKeys } from '../harness/publish.ts';
 import { freePort, type PrivateRedis, privateRedis } from '../harness/redis.ts';
 
 const HOUR = 3_600;
@@ -40,7 +40,15 @@ beforeAll(async () => {
       `policy-${i}`,
     ),
   );
-  const { revision } = await publishEntries(target, policies);
+  const strict = {
+    domain: 'payments.strict',
+    rules: [{ ...rule, name: 'own', headers: 'Hide' as const, limits: [{ windowSeconds: HOUR, requests: 3 }] }],
+  };
+  const { revision } = await publishEntries(target, [
+    ...policies,
+    aPolicy(strict, 'strict'),
+    aDomain({ identity: { sources: [{ type: 'ApiKey' }], onMissing: 'Deny' } }, 'payments.strict'),
+  ]);
   limiter = await startTestLimiter({ redisUrl: redis.url });
   await untilRevision(limiter, revision);
 });
@@ -177,6 +185,17 @@ describe('a request that may not pass', () => {
       title: 'Invalid API key',
       detail: 'the API key is not valid',
     });
+  });
+});
+
+describe('a request that says nothing of who sends it', () => {
+  it('is a 401 where an identity is required', async () => {
+    const url = await anApp({ domain: 'payments.strict' });
+    expect(await send(url)).toMatchObject({ status: 401, body: { status: 401, title: 'Not identified' } });
+    expect(await statuses(url, 3, { headers: { 'x-api-key': 'key of acme' } })).toEqual([200, 200, 200]);
+    // The rule is hidden.
+    const { body } = await send(url, { headers: { 'x-api-key': 'key of acme' } });
+    expect(body['detail']).toMatch(/^too many requests; try again in \d+ s$/);
   });
 });
 

@@ -9,6 +9,11 @@ export type ReadyPod = PodReport & {
 
 /** How long a ready pod may be silent, and all pods be gone, before what was enforced counts as not enforced. */
 const GRACE_MILLIS = 5_000;
+/** After a longer time without a look, as when Redis was away, silence says nothing of the pods yet. */
+const GAP_MILLIS = 3_000;
+
+/** `nowMicros` of Redis, `nowMillis` monotonic. */
+type Clock = { readonly nowMicros: number; readonly nowMillis: number };
 
 /**
  * Which pods have to enforce: those that Kubernetes sends requests to, heard of or not; where that is not known, those
@@ -16,9 +21,11 @@ const GRACE_MILLIS = 5_000;
  */
 export class ReadyPods {
   readonly #graceMillis: number;
-  readonly #silentSinceMillis = new Map<string, number>();
+  /** Of the pods that requests are sent to; undefined = it is heard. */
+  readonly #silentSinceMillis = new Map<string, number | undefined>();
   #last: readonly ReadyPod[] = [];
   #emptySinceMillis: number | undefined;
+  #viewedAtMillis: number | undefined;
 
   constructor(graceMillis = GRACE_MILLIS) {
     this.#graceMillis = graceMillis;
@@ -27,52 +34,68 @@ export class ReadyPods {
   /**
    * @param reports what pods said, by the time of Redis
    * @param endpoints names of the pods that requests are sent to, if that is known
-   * @param clock `nowMicros` of Redis, `nowMillis` monotonic
    */
-  view(
-    reports: readonly PodReport[],
-    endpoints: ReadonlySet<string> | undefined,
-    clock: { readonly nowMicros: number; readonly nowMillis: number },
-  ): readonly ReadyPod[] {
+  view(reports: readonly PodReport[], endpoints: ReadonlySet<string> | undefined, clock: Clock): readonly ReadyPod[] {
+    const { nowMicros, nowMillis } = clock;
+    const isFollowed = this.#viewedAtMillis !== undefined && nowMillis - this.#viewedAtMillis <= GAP_MILLIS;
+    this.#viewedAtMillis = nowMillis;
+    if (!isFollowed) {
+      this.#silentSinceMillis.clear();
+      this.#emptySinceMillis = undefined;
+    }
     const heard = reports.filter(
       ({ acknowledgement, heartbeatMicros }) =>
-        acknowledgement.identity !== undefined && clock.nowMicros - heartbeatMicros <= STALE_AFTER_MICROS,
+        acknowledgement.identity !== undefined && nowMicros - heartbeatMicros <= STALE_AFTER_MICROS,
     );
-    const pods =
-      endpoints === undefined
-        ? heard.map((report) => ({ ...report, isPassing: false }))
-        : this.#ofEndpoints(heard, endpoints, clock);
-    return this.#unlessJustGone(pods, clock.nowMillis);
+    if (endpoints !== undefined) {
+      return this.#unlessJustGone(this.#ofEndpoints(heard, reports, { endpoints, clock }), nowMillis, nowMillis);
+    }
+    const pods = heard.map((report) => ({ ...report, isPassing: false }));
+    const goneSince = isFollowed ? Math.max(...reports.map((report) => saidAtMillis(report, clock))) : nowMillis;
+    return this.#unlessJustGone(pods, nowMillis, reports.length === 0 ? nowMillis : goneSince);
   }
 
   #ofEndpoints(
     heard: readonly PodReport[],
-    endpoints: ReadonlySet<string>,
-    { nowMicros, nowMillis }: { readonly nowMicros: number; readonly nowMillis: number },
+    reports: readonly PodReport[],
+    { endpoints, clock }: { readonly endpoints: ReadonlySet<string>; readonly clock: Clock },
   ): ReadyPod[] {
-    const byName = new Map(heard.map((report) => [report.acknowledgement.pod, report]));
-    for (const pod of this.#silentSinceMillis.keys()) {
-      if (!endpoints.has(pod) || byName.has(pod)) this.#silentSinceMillis.delete(pod);
-    }
+    const { nowMicros, nowMillis } = clock;
+    const heardByName = new Map(heard.map((report) => [report.acknowledgement.pod, report]));
+    const reportByName = new Map(reports.map((report) => [report.acknowledgement.pod, report]));
+    for (const pod of this.#silentSinceMillis.keys()) if (!endpoints.has(pod)) this.#silentSinceMillis.delete(pod);
     return [...endpoints].map((pod) => {
-      const report = byName.get(pod);
-      if (report !== undefined) return { ...report, isPassing: false };
-      const since = this.#silentSinceMillis.get(pod) ?? nowMillis;
+      const report = heardByName.get(pod);
+      if (report !== undefined) {
+        this.#silentSinceMillis.set(pod, undefined);
+        return { ...report, isPassing: false };
+      }
+      const since = this.#silentSinceMillis.get(pod) ?? this.#beganSilence(pod, reportByName.get(pod), clock);
       this.#silentSinceMillis.set(pod, since);
       const acknowledgement = { pod, instance: '', formats: [], keySequence: -1, problem: 'has not reported' };
       return { acknowledgement, heartbeatMicros: nowMicros, isPassing: nowMillis - since < this.#graceMillis };
     });
   }
 
+  /** One that was heard and has not taken its leave has been silent since its last word; others are new, or going. */
+  #beganSilence(pod: string, lastWord: PodReport | undefined, clock: Clock): number {
+    const wasHeard = this.#silentSinceMillis.has(pod);
+    return wasHeard && lastWord !== undefined ? saidAtMillis(lastWord, clock) : clock.nowMillis;
+  }
+
   /** All at once gone is often a hiccup: for the grace, the last ones count as they were. */
-  #unlessJustGone(pods: readonly ReadyPod[], nowMillis: number): readonly ReadyPod[] {
+  #unlessJustGone(pods: readonly ReadyPod[], nowMillis: number, goneSinceMillis: number): readonly ReadyPod[] {
     if (pods.length > 0) {
       this.#emptySinceMillis = undefined;
       this.#last = pods;
       return pods;
     }
-    this.#emptySinceMillis ??= nowMillis;
+    this.#emptySinceMillis ??= goneSinceMillis;
     if (nowMillis - this.#emptySinceMillis >= this.#graceMillis) this.#last = [];
     return this.#last;
   }
+}
+
+function saidAtMillis({ heartbeatMicros }: PodReport, { nowMicros, nowMillis }: Clock): number {
+  return nowMillis - (nowMicros - heartbeatMicros) / 1000;
 }

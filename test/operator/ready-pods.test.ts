@@ -30,20 +30,34 @@ describe('the pods that have to enforce', () => {
 
   it('are silent for a while before that counts, each by its own time', () => {
     const ready = new ReadyPods(5_000);
-    const endpoints = new Set(['a', 'b']);
-    expect(shown(ready.view([aPod('b')], endpoints, at(0)))).toEqual(['a?~', 'b']);
-    expect(shown(ready.view([], endpoints, at(4_999)))).toEqual(['a?~', 'b?~']);
-    expect(shown(ready.view([], endpoints, at(5_000)))).toEqual(['a?', 'b?~']);
-    expect(shown(ready.view([aPod('a')], endpoints, at(6_000)))).toEqual(['a', 'b?~']);
-    expect(shown(ready.view([], endpoints, at(9_000)))).toEqual(['a?~', 'b?~']);
-    expect(shown(ready.view([], endpoints, at(14_000)))).toEqual(['a?', 'b?']);
+    const look = (millis: number, ...heard: PodReport[]): string[] =>
+      shown(ready.view(heard, new Set(['a', 'b']), at(millis)));
+    expect(look(0, aPod('b'))).toEqual(['a?~', 'b']);
+    expect(look(2_500)).toEqual(['a?~', 'b?~']);
+    expect(look(4_999)).toEqual(['a?~', 'b?~']);
+    expect(look(5_000)).toEqual(['a?', 'b?~']);
+    expect(look(6_000, aPod('a'))).toEqual(['a', 'b?~']);
+    expect(look(8_000)).toEqual(['a?~', 'b?']);
+    expect(look(10_999)).toEqual(['a?~', 'b?']);
+    expect(look(13_000)).toEqual(['a?', 'b?']);
+  });
+
+  it('have been silent since their last word, unless they took their leave or nobody listened', () => {
+    const ready = new ReadyPods(5_000);
+    const look = (millis: number, ...reports: PodReport[]): string[] =>
+      shown(ready.view(reports, new Set(['mute', 'gone', 'new']), at(millis)));
+    expect(look(0, aPod('mute'), aPod('gone'))).toEqual(['mute', 'gone', 'new?~']);
+    // The one that is new left its last word when it was another process.
+    expect(look(1_000, aPod('mute', 8.1), aPod('new', 30))).toEqual(['mute?', 'gone?~', 'new?~']);
+    expect(look(9_000, aPod('mute', 16.1), aPod('new', 38))).toEqual(['mute?~', 'gone?~', 'new?~']);
   });
 
   it('are the last ones for a while when all are gone at once, and none after it', () => {
     const ready = new ReadyPods(5_000);
     ready.view([aPod('a')], new Set(['a']), at(0));
-    expect(shown(ready.view([aPod('a')], new Set(), at(1_000)))).toEqual(['a']);
-    expect(shown(ready.view([aPod('a')], new Set(), at(5_999)))).toEqual(['a']);
+    for (const millis of [1_000, 3_500, 5_999]) {
+      expect(shown(ready.view([aPod('a')], new Set(), at(millis)))).toEqual(['a']);
+    }
     expect(shown(ready.view([aPod('a')], new Set(), at(6_000)))).toEqual([]);
   });
 });

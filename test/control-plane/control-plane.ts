@@ -1,12 +1,14 @@
 // A real API server for tests: this file starts one and hands out its kubeconfig and a kubectl. assets.ts knows where the
 // programs come from, prepare.ts is the command that gets them; the rest serves these.
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { get as getHttp } from 'node:http';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { get as getHttp, request as requestHttp } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { get as getHttps } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { eventually } from '../harness/eventually.ts';
 import { findAsset } from './assets.ts';
 import { startChild, tail } from './child.ts';
@@ -35,6 +37,10 @@ export type ControlPlane = AsyncDisposable & {
   stopApiServer(): Promise<void>;
   /** Starts the API server again, at the same URL. */
   startApiServer(): Promise<void>;
+  /** Throws away the certificate of the API server while that is stopped: it makes another one when it starts. */
+  rotateCertificate(): Promise<void>;
+  /** Makes etcd forget all that it has kept of earlier versions. */
+  compact(): Promise<void>;
   /** Ends everything and removes its files. */
   stop(): Promise<void>;
 };
@@ -127,6 +133,18 @@ class RunningControlPlane implements ControlPlane {
     this.#apiServer = undefined;
   }
 
+  async rotateCertificate(): Promise<void> {
+    if (this.#apiServer !== undefined) throw new Error('the API server runs');
+    await rm(this.#site.credentials.certificates, { recursive: true });
+    await mkdir(this.#site.credentials.certificates);
+  }
+
+  async compact(): Promise<void> {
+    const socketPath = join(this.#site.folder, ETCD_SOCKET);
+    const { header } = await askEtcd(socketPath, '/v3/maintenance/status', {});
+    await askEtcd(socketPath, '/v3/kv/compaction', { revision: header.revision, physical: true });
+  }
+
   async stop(): Promise<void> {
     await this.stopApiServer();
     await this.#etcd?.kill();
@@ -197,6 +215,18 @@ function apiServerArguments(port: number, credentials: Credentials): readonly st
     // It would refuse every pod: the controller that makes the service accounts does not run.
     '--disable-admission-plugins=ServiceAccount',
   ];
+}
+
+type EtcdAnswer = { readonly header: { readonly revision: string } };
+
+/** One call of etcd's API for those who do not speak gRPC. */
+async function askEtcd(socketPath: string, path: string, body: object): Promise<EtcdAnswer> {
+  const request = requestHttp({ socketPath, path, method: 'POST', agent: false });
+  request.end(JSON.stringify(body));
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  const answer = await text(response);
+  if (response.statusCode !== 200) throw new Error(`etcd answers ${path} with ${response.statusCode}: ${answer}`);
+  return JSON.parse(answer) as EtcdAnswer;
 }
 
 /** Resolves if the answer to the request is 200. */

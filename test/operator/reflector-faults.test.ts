@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ApiClient } from '../../operator/kubernetes/api-client.ts';
+import { loadKubeConfig } from '../../operator/kubernetes/connection.ts';
 import { ClusterSource } from '../../operator/kubernetes/cluster-source.ts';
 import type { ReflectorTimes } from '../../operator/kubernetes/reflector.ts';
 import { WatchMetrics } from '../../operator/metrics/cluster.ts';
@@ -186,6 +187,54 @@ describe('what is followed is right again, without a restart, after', () => {
     await cluster.controlPlane.startApiServer();
     await isUpToDate('restarted');
   }, 120_000);
+});
+
+describe('without anybody in between, what is followed is right again after', { timeout: 180_000 }, () => {
+  /** Straight to the API server, with the kubeconfig of its administrator. */
+  async function followDirectly(): Promise<void> {
+    client = new ApiClient(loadKubeConfig(cluster.controlPlane.kubeconfigPath));
+    source = new ClusterSource({
+      client,
+      log: pino({ level: 'silent' }),
+      observer: new WatchMetrics(registry),
+      times: TIMES,
+    });
+    source.start(() => undefined);
+    await eventually(() => expect(source.hasSynced()).toBe(true));
+  }
+
+  it('etcd was compacted: the API server itself has forgotten the version', async () => {
+    await cluster.apply('Consumer', 'doomed', { tier: 'free' });
+    await follow();
+    expect(names()).toContain('doomed');
+    http.intervene((_request, response) => refuse(response, 503));
+    tcp.reset();
+    await cluster.remove('Consumer', 'doomed');
+    await cluster.apply('Consumer', 'unheard', { tier: 'free' });
+    // What it has in memory would do: it is started anew, and finds only what etcd still knows.
+    await cluster.controlPlane.stopApiServer();
+    await cluster.controlPlane.startApiServer();
+    await cluster.controlPlane.compact();
+    const before = await restarts('expired');
+    http.intervene(undefined);
+    await eventually(() => expect(names()).toContain('unheard'), 60_000);
+    expect(names()).not.toContain('doomed');
+    expect(await restarts('expired')).toBeGreaterThan(before);
+  });
+
+  it('the API server has got another certificate, by another authority', async () => {
+    await followDirectly();
+    const { caPath } = cluster.controlPlane;
+    const before = readFileSync(caPath, 'utf8');
+    await cluster.controlPlane.stopApiServer();
+    await cluster.controlPlane.rotateCertificate();
+    await cluster.controlPlane.startApiServer();
+    expect(readFileSync(caPath, 'utf8')).not.toBe(before);
+    // The one pool of the client knew the old authority: all its connections, and new ones too.
+    const answer = await client.call('/api/v1/namespaces/default');
+    expect(answer).toMatchObject({ kind: 'Namespace' });
+    await isUpToDate('other-authority');
+  });
 });
 
 describe('credentials', () => {

@@ -176,6 +176,55 @@ describe('bad input', { timeout: SLOW }, () => {
   });
 });
 
+/** Every list of every match as long as its schema allows, and every text: about a megabyte as JSON. */
+function aHugeSpec(rules: number): object {
+  const long = (prefix: string, index: number, length: number): string => `${prefix}${index}-`.padEnd(length, 'x');
+  const many = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
+  const match = (seed: number): object => ({
+    paths: many(16, (i) => ({ type: 'Exact', value: long(`/${seed}-`, i, 256) })),
+    hosts: many(16, (i) => `${long('h', i, 60)}.${'y'.repeat(63)}.${'z'.repeat(63)}.example`),
+    headers: many(8, (i) => ({ name: long('h', i, 64), type: 'Exact', value: long('v', i, 256) })),
+    attributes: many(8, (i) => ({ name: long('a', i, 64), type: 'Exact', value: '東京'.repeat(128) })),
+    tenants: many(32, (i) => long('t', i, 128)),
+    consumers: many(32, (i) => long('key:', i, 260)),
+  });
+  return {
+    exemptions: many(16, (i) => ({ name: `e${i}`, match: match(i) })),
+    rules: many(rules, (i) => ({
+      name: `r${i}`,
+      match: match(100 + i),
+      countBy: ['consumer'],
+      algorithm: 'TokenBucket',
+      limits: [{ windowSeconds: 60, requests: 5 }],
+    })),
+  };
+}
+
+describe('a policy as large as the API server takes', { timeout: SLOW }, () => {
+  it('is enforced by a real limiter, and a larger one is refused by the API server', async () => {
+    await setEndpoints(cluster, ['pod-a']);
+    running = startTestOperator(cluster, redis);
+    const limiter = await startTestLimiter({ redisUrl: redis.url });
+    const huge = aHugeSpec(24);
+    expect(JSON.stringify(huge).length).toBeGreaterThan(1_000_000);
+    await create('huge', huge);
+    await cluster.apply('RateLimitPolicy', 'neighbour', aSpec(5));
+    await untilEnforcedIs('huge', 'Enforced');
+    await untilEnforcedIs('neighbour', 'Enforced');
+    await expect(create('larger', aHugeSpec(64))).rejects.toThrow('larger than max');
+    expect(running.logged()).not.toContain('work_failed');
+    await limiter.stop();
+  });
+});
+
+/** Unlike server-side apply, this does not store the names of all fields a second time. */
+async function create(name: string, spec: object): Promise<void> {
+  await cluster.client.call('/apis/sluice.dev/v1alpha1/namespaces/default/ratelimitpolicies', {
+    method: 'POST',
+    body: { apiVersion: 'sluice.dev/v1alpha1', kind: 'RateLimitPolicy', metadata: { name }, spec },
+  });
+}
+
 describe('Events', { timeout: SLOW }, () => {
   it('tell every change of state, and count what repeats', async () => {
     await setEndpoints(cluster, ['pod-a']);

@@ -6,6 +6,8 @@ import { z } from 'zod';
 import { parseRedisUrl, REDIS_URL_FORMS } from '../store/redis-target.ts';
 import { DOOR_DEFAULTS, type DoorSettings } from '../limiter/door-settings.ts';
 import { HEADER_FAMILIES, isHeaderFamily } from '../limiter/rate-limit-headers.ts';
+import { METRICS_DETAILS, type MetricsDetail } from '../limiter/metrics.ts';
+import { MAX_REMEMBERED_DENIALS, MAX_SUBJECTS_PER_RULE } from '../limiter/options.ts';
 import { isNetwork, PRIVATE_NETWORKS } from '../limiter/trust.ts';
 
 /** Wrong settings; the message lists all of them, one per line. */
@@ -199,6 +201,24 @@ const limiterOnly = {
   ),
   tlsCertFile: setting('tls-cert-file', 'certificate chain (PEM) of the HTTP and gRPC ports; needs a key', z.string()),
   tlsKeyFile: setting('tls-key-file', 'private key (PEM) of that certificate', z.string()),
+  maxRememberedDenials: setting(
+    'max-remembered-denials',
+    'denials that are answered from memory for up to a second, 2.2 KB each; 0 = none',
+    z.coerce.number().int().min(0).max(1_000_000),
+    String(MAX_REMEMBERED_DENIALS),
+  ),
+  maxSubjectsPerRule: setting(
+    'max-subjects-per-rule',
+    'subjects of one rule, in its longest window and seen by this pod, that have counters of their own; others share a few',
+    z.coerce.number().int().min(1).max(10_000_000),
+    String(MAX_SUBJECTS_PER_RULE),
+  ),
+  metricsDetail: setting(
+    'metrics-detail',
+    `how finely metrics tell decisions apart: ${METRICS_DETAILS.join(', ')}`,
+    z.enum(METRICS_DETAILS),
+    'Policy',
+  ),
   drainMs: setting(
     'drain-ms',
     'milliseconds for which a pod that stops still answers, while others notice',
@@ -244,6 +264,9 @@ export type LimiterSettings = SharedSettings & {
   readonly checkDomain: string;
   readonly redisDeadlineMillis: number;
   readonly snapshotUrl: string | undefined;
+  readonly maxRememberedDenials: number;
+  readonly maxSubjectsPerRule: number;
+  readonly metricsDetail: MetricsDetail;
   readonly doors: DoorSettings;
 };
 
@@ -291,6 +314,9 @@ export function limiterSettings(raw: Raw): LimiterSettings {
     checkDomain: String(values['checkDomain']),
     redisDeadlineMillis: Number(values['redisDeadlineMs']),
     snapshotUrl: values['snapshotUrl'] === undefined ? undefined : String(values['snapshotUrl']),
+    maxRememberedDenials: Number(values['maxRememberedDenials']),
+    maxSubjectsPerRule: Number(values['maxSubjectsPerRule']),
+    metricsDetail: METRICS_DETAILS.find((detail) => detail === values['metricsDetail']) ?? 'Policy',
     doors: doorSettings(values),
   };
 }

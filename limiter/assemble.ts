@@ -19,7 +19,7 @@ import { KeyCache } from './key-cache.ts';
 import { SnapshotLoader } from './load.ts';
 import { LocalFallback } from './local-fallback.ts';
 import { LimiterMetrics } from './metrics.ts';
-import type { LimiterOptions } from './options.ts';
+import { type LimiterOptions, MAX_REMEMBERED_DENIALS, MAX_SUBJECTS_PER_RULE } from './options.ts';
 import { Charges, refundsOf } from './refunds.ts';
 import { SubjectBudget } from './subject-budget.ts';
 import { networksOf } from './trust.ts';
@@ -65,13 +65,13 @@ export function assemble(options: LimiterOptions): Assembly {
   const decider = deciderOf(options, store, () => metrics);
   const loader = loaderOf(options, { store, keys, decider });
   const isReady = (): boolean => loader.snapshot !== undefined && (store.hasConnected() || loader.isFromOperator);
-  const metrics = metricsOf(loader, decider, isReady);
+  const metrics = metricsOf(options, { loader, decider, isReady });
   const denyCache = new DenyCache({
     decider,
     clock: store.clock,
     configuration: () => loader.snapshot?.identity.manifest ?? '',
     onRemembered: () => metrics.countRememberedDenial(),
-    ...(options.maxRememberedDenials === undefined ? {} : { maxEntries: options.maxRememberedDenials }),
+    maxEntries: options.maxRememberedDenials ?? MAX_REMEMBERED_DENIALS,
   });
   const checker = checkerOf(options, { store, keys, loader, metrics, denyCache });
   const { decisions, names } = store;
@@ -135,6 +135,7 @@ function connectAs(
 function deciderOf({ redisDeadlineMillis, log }: LimiterOptions, store: Store, metrics: () => LimiterMetrics): Decider {
   return new Decider(store.decisions, store.names, store.clock, {
     deadlineMillis: redisDeadlineMillis,
+    onRoundTrip: (seconds) => metrics().observeRoundTrip(seconds),
     onBreakerTransition: (to) => {
       metrics().countBreakerTransition(to);
       if (to !== 'HALF_OPEN') log.warn({ event: 'breaker', state: to }, `the breaker before Redis is ${to}`);
@@ -160,14 +161,19 @@ function loaderOf(
   });
 }
 
-function metricsOf(loader: SnapshotLoader, decider: Decider, isReady: () => boolean): LimiterMetrics {
-  return new LimiterMetrics({
+function metricsOf(
+  { metricsDetail }: LimiterOptions,
+  { loader, decider, isReady }: Pick<Assembly, 'loader' | 'decider' | 'isReady'>,
+): LimiterMetrics {
+  const state = {
     revision: () => loader.snapshot?.identity.revision ?? 0,
     isReady,
     isRedisReachable: () => loader.isRedisReachable,
     inFlight: () => decider.inFlight,
     breaker: () => decider.breakerState,
-  });
+    snapshotAgeSeconds: () => loader.ageSeconds,
+  };
+  return new LimiterMetrics(state, metricsDetail);
 }
 
 type CheckerNeeds = Pick<Assembly, 'store' | 'loader' | 'metrics' | 'denyCache'> & { readonly keys: KeyCache };
@@ -187,7 +193,7 @@ function checkerOf(options: LimiterOptions, { store, keys, loader, metrics, deny
         metrics.countSubjectOverflow(policy, rule);
         if (isFirst) log.warn({ event: 'subject_overflow', policy, rule }, 'new subjects of this rule share counters');
       },
-      maxSubjects: options.maxSubjectsPerRule,
+      maxSubjects: options.maxSubjectsPerRule ?? MAX_SUBJECTS_PER_RULE,
     }),
     unknownDomain: options.unknownDomain ?? 'Allow',
   });

@@ -23,7 +23,7 @@ import type { Decider, TimedVerdict } from '../store/decide.ts';
 import { toStoreError } from '../store/errors.ts';
 import type { Identification, Identifier, Identity } from './identify.ts';
 import type { IPBlocks } from './ip-blocks.ts';
-import type { LocalFallback } from './local-fallback.ts';
+import type { FallbackRequest, LocalFallback } from './local-fallback.ts';
 import type { LimiterMetrics } from './metrics.ts';
 import type { SubjectBudget } from './subject-budget.ts';
 
@@ -124,6 +124,7 @@ export class Checker {
       const decision = this.#parts.unknownDomain === 'Deny' ? UNKNOWN_DOMAIN : NO_POLICY;
       return this.#finish('', { decision, tier: undefined, revision });
     }
+    if (!request.isTrusted) this.#countUntrustedWords(domain, request);
     const asked = request.isTrusted ? request.tier : undefined;
     if (asked !== undefined && !domain.tiers.has(asked)) throw new UnknownTier(asked, [...domain.tiers]);
     const address = addressOf(request);
@@ -160,7 +161,7 @@ export class Checker {
     context: RequestContext,
     options: { readonly isPeek: boolean; readonly isKnown: boolean; readonly trace: CheckTrace | undefined },
   ): Promise<Decision> {
-    const { decider, clock, metrics, fallback, subjects } = this.#parts;
+    const { decider, clock, metrics, subjects } = this.#parts;
     const { isPeek, isKnown, trace } = options;
     const nowMicros = clock.nowMicros();
     const selected = selectRules(domain, context, nowMicros, trace?.onRule);
@@ -169,7 +170,7 @@ export class Checker {
     const early = decideWithoutCounters(selected, nowMicros);
     if (early !== undefined) return early;
     // Whose counters these would be is not known: the failure policies decide, as they do without Redis.
-    if (!isKnown) return unidentified(fallback.decide(selected.rules, { isPeek }));
+    if (!isKnown) return unidentified(this.#failOver(domain, selected, { isPeek }));
     const selection = subjects.apply(selected, isPeek);
     if (trace) trace.selection = selection;
     try {
@@ -183,7 +184,7 @@ export class Checker {
       if (trace) trace.storeError = code;
       // Whoever is not known can be many, and fill Redis: that must not open the door to them.
       const mayOpen = refusal !== 'OOM' || isAuthenticated(context.consumer);
-      return withExemptions(selection, fallback.decide(selection.rules, { isPeek, mayOpen }));
+      return withExemptions(selection, this.#failOver(domain, selection, { isPeek, mayOpen }));
     }
   }
 
@@ -195,8 +196,30 @@ export class Checker {
     return this.#parts.ipBlocks.judge(domain.settings, client, isPeek && isTrusted);
   }
 
+  /** What the failure policies say. */
+  #failOver({ domain }: DomainIndex, { rules }: Selection, request: FallbackRequest): Decision {
+    const decision = this.#parts.fallback.decide(rules, request);
+    if (decision.reason === 'FAIL_OPEN') this.#parts.metrics.countFailOpen(domain);
+    return decision;
+  }
+
+  #countUntrustedWords(
+    { settings }: DomainIndex,
+    { consumer, tenant, tier, cost, peerIP, context }: CheckRequest,
+  ): void {
+    const { metrics } = this.#parts;
+    if (consumer !== undefined) metrics.countUntrustedWord('consumer');
+    if (tenant !== undefined) metrics.countUntrustedWord('tenant');
+    if (tier !== undefined) metrics.countUntrustedWord('tier');
+    if (cost !== undefined) metrics.countUntrustedWord('cost');
+    if (context.clientIP !== undefined && context.clientIP !== peerIP) metrics.countUntrustedWord('ip');
+    const { headers } = context;
+    if (headers !== undefined && settings.sources.some(({ type, name = '' }) => type === 'Header' && headers.has(name)))
+      metrics.countUntrustedWord('header');
+  }
+
   #finish(domain: string, result: CheckResult): CheckResult {
-    this.#parts.metrics.countDecision(domain, result.decision);
+    this.#parts.metrics.countDecision(domain, result.decision, result.tier);
     return result;
   }
 }

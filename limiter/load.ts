@@ -53,6 +53,7 @@ export class SnapshotLoader {
   readonly #pods: PodCount;
   #isReachable = false;
   #isFromOperator = false;
+  #confirmedAtMillis: number | undefined;
 
   constructor(options: LoaderOptions) {
     this.#options = options;
@@ -81,6 +82,12 @@ export class SnapshotLoader {
 
   get isRedisReachable(): boolean {
     return this.#isReachable;
+  }
+
+  /** Since it was last known that what is enforced is what is published; NaN while nothing is enforced. */
+  get ageSeconds(): number {
+    const { clock } = this.#options;
+    return this.#confirmedAtMillis === undefined ? NaN : (clock.monotonicMillis() - this.#confirmedAtMillis) / 1_000;
   }
 
   start(): void {
@@ -131,6 +138,7 @@ export class SnapshotLoader {
       this.#documents = documents;
       this.#sinceMicros = clock.nowMicros();
       this.#isFromOperator = true;
+      this.#confirmedAtMillis = clock.monotonicMillis();
       this.#problem = undefined;
       const { revision } = snapshot.identity;
       log.warn({ event: 'snapshot_loaded', source: 'operator', revision, documents: documents.size });
@@ -169,6 +177,7 @@ export class SnapshotLoader {
     clock.observe(redisMicros, sentAt);
     this.#lastAnnounced = announced;
     this.#pods.seen(pods);
+    if (head?.owner === owner && head.manifest === this.#snapshot?.identity.manifest) this.#confirmedAtMillis = sentAt;
     return head;
   }
 

@@ -13,7 +13,24 @@ export type LimiterState = {
   readonly isRedisReachable: () => boolean;
   readonly inFlight: () => number;
   readonly breaker: () => BreakerState;
+  /** Since it was last known that what is enforced is what is published; NaN while nothing is. */
+  readonly snapshotAgeSeconds: () => number;
 };
+
+/** How finely decisions are told apart: finer makes more series. */
+export const METRICS_DETAILS = ['Domain', 'Policy', 'Rule'] as const;
+export type MetricsDetail = (typeof METRICS_DETAILS)[number];
+
+const DECISION_LABELS: Readonly<Record<MetricsDetail, readonly string[]>> = {
+  Domain: ['domain', 'action', 'reason'],
+  Policy: ['domain', 'policy', 'action', 'reason'],
+  Rule: ['domain', 'policy', 'rule', 'tier', 'action', 'reason'],
+};
+
+/** What a caller that is not trusted may say in vain. */
+export type UntrustedWord = 'consumer' | 'tenant' | 'tier' | 'ip' | 'cost' | 'header' | 'forwarded' | 'limit';
+
+const SECONDS_BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05];
 
 const BREAKER_VALUES: Readonly<Record<BreakerState, number>> = { CLOSED: 0, HALF_OPEN: 1, OPEN: 2 };
 
@@ -50,18 +67,42 @@ export class LimiterMetrics {
   readonly #breakerTransitions = new Tally();
   readonly #refused = new Tally();
   readonly #subjectOverflows = new Tally();
+  readonly #failOpens = new Tally();
+  readonly #untrustedWords = new Tally();
+  readonly #detail: MetricsDetail;
   readonly #rememberedDenials: Counter;
   readonly #duration: Histogram;
+  readonly #roundTrip: Histogram;
 
-  constructor(state: LimiterState) {
+  constructor(state: LimiterState, detail: MetricsDetail = 'Policy') {
+    this.#detail = detail;
+    // Among them the lag of the event loop: nodejs_eventloop_lag_seconds and its quantiles.
     collectDefaultMetrics({ register: this.registry });
+    this.#exportCounters();
     const registers = [this.registry];
-    this.#counter(
-      'sluice_decisions_total',
-      'Decisions by outcome.',
-      ['domain', 'policy', 'action', 'reason'],
-      this.#decisions,
-    );
+    this.#rememberedDenials = new Counter({
+      name: 'sluice_remembered_denials_total',
+      help: 'Denials that were answered from memory, without asking Redis.',
+      registers,
+    });
+    this.#duration = new Histogram({
+      name: 'sluice_decision_duration_seconds',
+      help: 'Time from a parsed request to its decision.',
+      buckets: SECONDS_BUCKETS,
+      registers,
+    });
+    this.#roundTrip = new Histogram({
+      name: 'sluice_redis_round_trip_seconds',
+      help: 'Time from a call of the decision script, which decides a batch, to its reply.',
+      buckets: SECONDS_BUCKETS,
+      registers,
+    });
+    this.#exportState(state);
+  }
+
+  #exportCounters(): void {
+    const labels = [...DECISION_LABELS[this.#detail]];
+    this.#counter('sluice_decisions_total', 'Decisions by outcome.', labels, this.#decisions);
     this.#counter(
       'sluice_rule_input_missing_total',
       'Requests to which a rule did not apply because they lack what it matches or counts by.',
@@ -92,17 +133,22 @@ export class LimiterMetrics {
       ['policy', 'rule'],
       this.#subjectOverflows,
     );
-    this.#rememberedDenials = new Counter({
-      name: 'sluice_remembered_denials_total',
-      help: 'Denials that were answered from memory, without asking Redis.',
-      registers,
-    });
-    this.#duration = new Histogram({
-      name: 'sluice_decision_duration_seconds',
-      help: 'Time from a parsed request to its decision.',
-      buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05],
-      registers,
-    });
+    this.#counter(
+      'sluice_fail_open_total',
+      'Requests that passed uncounted, because Redis could not decide and a rule says Open.',
+      ['domain'],
+      this.#failOpens,
+    );
+    this.#counter(
+      'sluice_untrusted_words_total',
+      'Requests of callers that are not trusted which said what only trusted callers may, and were not believed.',
+      ['kind'],
+      this.#untrustedWords,
+    );
+  }
+
+  #exportState(state: LimiterState): void {
+    const registers = [this.registry];
     gauge(
       registers,
       'sluice_snapshot_revision',
@@ -120,12 +166,39 @@ export class LimiterMetrics {
       'The breaker before Redis: 0 = closed, 1 = half open, 2 = open.',
       () => BREAKER_VALUES[state.breaker()],
     );
+    gauge(
+      registers,
+      'sluice_snapshot_age_seconds',
+      'Time since it was last known that the enforced configuration is the published one; NaN without one.',
+      state.snapshotAgeSeconds,
+    );
   }
 
-  countDecision(domain: string, decision: Decision): void {
-    const policy = decision.reported?.policy ?? '';
-    const { action, reason } = decision;
-    this.#decisions.add(`${domain} ${policy} ${action} ${reason}`, () => ({ domain, policy, action, reason }));
+  countDecision(domain: string, { action, reason, reported }: Decision, tier?: string): void {
+    switch (this.#detail) {
+      case 'Domain':
+        this.#decisions.add(`${domain} ${action} ${reason}`, () => ({ domain, action, reason }));
+        return;
+      case 'Policy': {
+        const policy = reported?.policy ?? '';
+        this.#decisions.add(`${domain} ${policy} ${action} ${reason}`, () => ({ domain, policy, action, reason }));
+        return;
+      }
+      case 'Rule': {
+        const { policy = '', rule = '' } = reported ?? {};
+        const of = reported?.tier ?? tier ?? '';
+        const key = `${domain} ${policy} ${rule} ${of} ${action} ${reason}`;
+        this.#decisions.add(key, () => ({ domain, policy, rule, tier: of, action, reason }));
+      }
+    }
+  }
+
+  countFailOpen(domain: string): void {
+    this.#failOpens.add(domain, () => ({ domain }));
+  }
+
+  countUntrustedWord(kind: UntrustedWord): void {
+    this.#untrustedWords.add(kind, () => ({ kind }));
   }
 
   countMissingInput(policy: string, rule: string, input: string): void {
@@ -155,6 +228,10 @@ export class LimiterMetrics {
 
   observeDuration(seconds: number): void {
     this.#duration.observe(seconds);
+  }
+
+  observeRoundTrip(seconds: number): void {
+    this.#roundTrip.observe(seconds);
   }
 
   #counter(name: string, help: string, labelNames: string[], tally: Tally): void {

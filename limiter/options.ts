@@ -1,5 +1,12 @@
 import type { Logger } from 'pino';
 import type { DoorSettings } from './door-settings.ts';
+import type { MetricsDetail } from './metrics.ts';
+
+/** Each takes 2.2 KB, as measured: all of them stay below 32 MiB. */
+export const MAX_REMEMBERED_DENIALS = 14_000;
+
+/** 16 MiB for a rule that has so many, in each pod. */
+export const MAX_SUBJECTS_PER_RULE = 1_000_000;
 
 export type LimiterOptions = {
   readonly redisUrl: string;
@@ -23,9 +30,11 @@ export type LimiterOptions = {
   readonly snapshotUrl?: string | undefined;
   /** What is not said here is as in DOOR_DEFAULTS. */
   readonly doors?: Partial<DoorSettings>;
-  /** Denials that are answered from memory for up to a second; 0 = none. Default: 50,000. */
+  /** Denials that are answered from memory for up to a second; 0 = none. Default: MAX_REMEMBERED_DENIALS. */
   readonly maxRememberedDenials?: number | undefined;
-  /** Subjects of one rule in its longest window that have counters of their own. Default: 1,000,000. */
+  /** Subjects of one rule in its longest window that have counters of their own. Default: MAX_SUBJECTS_PER_RULE. */
   readonly maxSubjectsPerRule?: number | undefined;
+  /** How finely metrics tell decisions apart. Default: Policy. */
+  readonly metricsDetail?: MetricsDetail | undefined;
   readonly log: Logger;
 };

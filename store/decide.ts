@@ -20,6 +20,8 @@ export type DeciderOptions = {
   /** Requests under way; above it they are refused at once. */
   readonly maxInFlight?: number;
   readonly onBreakerTransition?: (to: BreakerState) => void;
+  /** A call of the script was answered after so long. */
+  readonly onRoundTrip?: (seconds: number) => void;
   /** For tests only: the script with another clock. */
   readonly script?: Script;
 };
@@ -50,6 +52,7 @@ export class Decider {
   readonly #deadlineMillis: number;
   readonly #maxBatch: number;
   readonly #maxInFlight: number;
+  readonly #onRoundTrip: ((seconds: number) => void) | undefined;
   readonly #breaker: Breaker;
   #waiting: Pending[] = [];
   #inFlight = 0;
@@ -62,6 +65,7 @@ export class Decider {
     this.#deadlineMillis = options.deadlineMillis;
     this.#maxBatch = options.maxBatch ?? 100;
     this.#maxInFlight = options.maxInFlight ?? 10_000;
+    this.#onRoundTrip = options.onRoundTrip;
     this.#breaker = new Breaker({
       monotonicMillis: () => clock.monotonicMillis(),
       probe: () => within(options.deadlineMillis, redis.ping()),
@@ -135,6 +139,7 @@ export class Decider {
       const redisMicros = integerOf(reply[0]);
       this.#clock.observe(redisMicros, sentAt);
       this.#breaker.succeeded(sentAt, batch.length);
+      this.#onRoundTrip?.((this.#clock.monotonicMillis() - sentAt) / 1_000);
       batch.forEach((pending, index) => settle(pending, reply[index + 1], redisMicros));
     } catch (error) {
       const storeError = toStoreError(error);

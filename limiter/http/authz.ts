@@ -70,6 +70,7 @@ function toAsked(parts: DoorParts, request: IncomingMessage, target: Target): As
   const original = originalRequest(request, target, isTrusted);
   const headers = headersOf(request);
   const forwardedFor = headers.get('x-forwarded-for');
+  if (!isTrusted && FORWARDED.some((name) => headers.has(name))) parts.metrics.countUntrustedWord('forwarded');
   return {
     domain: target.domain,
     cost: undefined,
@@ -92,6 +93,16 @@ function toAsked(parts: DoorParts, request: IncomingMessage, target: Target): As
     },
   };
 }
+
+/** Headers in which a trusted gateway says what it was asked, and by whom. */
+const FORWARDED = [
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-method',
+  'x-forwarded-uri',
+  'x-original-method',
+  'x-original-uri',
+];
 
 type Original = { readonly method: string; readonly path: string; readonly host: string | undefined };
 

@@ -53,6 +53,9 @@ describe('settings', () => {
       checkDomain: 'default',
       redisDeadlineMillis: 100,
       snapshotUrl: undefined,
+      maxRememberedDenials: 14_000,
+      maxSubjectsPerRule: 1_000_000,
+      metricsDetail: 'Policy',
       doors: { ...DOOR_DEFAULTS, grpcPort: 8081, drainMillis: 2_000 },
     });
     expect(errorsOf(() => limiterSettings(presets))).toEqual([expect.stringMatching(/^--pepper-file .* is required$/)]);
@@ -89,8 +92,11 @@ describe('settings', () => {
     ['rlsHeaders', 'ietf;x-ratelimit', 'must be none, or some of x-ratelimit, '],
     ['snapshotUrl', 'operator:9090/snapshot', 'Invalid URL'],
     ['drainMs', '-1', 'expected number to be >=0'],
+    ['maxRememberedDenials', '-1', 'expected number to be >=0'],
+    ['maxSubjectsPerRule', '0', 'expected number to be >=1'],
+    ['metricsDetail', 'Consumer', 'expected one of "Domain"|"Policy"|"Rule"'],
     ['grpcMaxConnectionAgeSeconds', '0', 'expected number to be >=1'],
-  ])('of the doors are refused by name: %s %s', (name, value, why) => {
+  ])('of a limiter are refused by name: %s %s', (name, value, why) => {
     const errors = errorsOf(() => limiterSettings({ ...presets, pepper: PEPPER, [name]: value }));
     expect(errors).toEqual([expect.stringContaining(`${JSON.stringify(value)}: `)]);
     expect(errors[0]).toContain(why);

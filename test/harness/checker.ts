@@ -50,6 +50,7 @@ export function aChecker(redis: Redis, options: CheckerOptions = {}) {
       isRedisReachable: () => true,
       inFlight: () => decider.inFlight,
       breaker: () => decider.breakerState,
+      snapshotAgeSeconds: () => 0,
     }),
     fallback: new LocalFallback({ pods: () => 1, monotonicMillis }),
     unknownDomain: options.unknownDomain ?? 'Allow',

@@ -82,6 +82,13 @@ describe('when Redis is killed, a loaded limiter', () => {
     const series = 'sluice_decisions_total{domain="payments",policy="",action="ALLOW",reason="FAIL_OPEN"}';
     expect(await metric(limiter, series)).toBe(await storeErrors(limiter, 'UNAVAILABLE'));
     expect(await metric(limiter, series)).toBeGreaterThanOrEqual(3);
+    expect(await metric(limiter, 'sluice_fail_open_total{domain="payments"}')).toBe(await metric(limiter, series));
+    expect(await metric(limiter, 'sluice_redis_round_trip_seconds_count')).toBeGreaterThanOrEqual(1);
+    // No heartbeat says any more that the configuration is the published one.
+    const age = await metric(limiter, 'sluice_snapshot_age_seconds');
+    await eventually(async () =>
+      expect(await metric(limiter, 'sluice_snapshot_age_seconds')).toBeGreaterThan(age + 2.5),
+    );
     expect(await get(`${limiter.opsUrl}/readyz`)).toMatchObject({ status: 200 });
     await eventually(async () => {
       expect(await get(`${limiter.url}/health`)).toMatchObject({

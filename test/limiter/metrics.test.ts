@@ -1,15 +1,31 @@
 import { describe, expect, it } from 'vitest';
-import { LimiterMetrics } from '../../limiter/metrics.ts';
-import { NO_POLICY } from '../../policy/decision.ts';
+import { LimiterMetrics, type MetricsDetail } from '../../limiter/metrics.ts';
+import { NO_POLICY, type ReportedLimit } from '../../policy/decision.ts';
 
-const aLimiter = (): LimiterMetrics =>
-  new LimiterMetrics({
-    revision: () => 7,
-    isReady: () => true,
-    isRedisReachable: () => true,
-    inFlight: () => 3,
-    breaker: () => 'OPEN',
-  });
+const aLimiter = (detail?: MetricsDetail): LimiterMetrics =>
+  new LimiterMetrics(
+    {
+      revision: () => 7,
+      isReady: () => true,
+      isRedisReachable: () => true,
+      inFlight: () => 3,
+      breaker: () => 'OPEN',
+      snapshotAgeSeconds: () => 1.5,
+    },
+    detail,
+  );
+
+const reported: ReportedLimit = {
+  policy: 'payments/api',
+  rule: 'per-consumer',
+  algorithm: 'SlidingWindow',
+  windowSeconds: 60,
+  limit: 10,
+  remaining: 3,
+  resetAfterMicros: 1,
+  tier: 'free',
+  mode: 'NORMAL',
+};
 
 const valueOf = (text: string, series: string): number =>
   Number(
@@ -28,6 +44,23 @@ describe('the metrics of a limiter', () => {
     expect(valueOf(text, 'sluice_snapshot_revision')).toBe(7);
     expect(valueOf(text, 'sluice_decisions_in_flight')).toBe(3);
     expect(valueOf(text, 'sluice_breaker_state')).toBe(2);
+    expect(valueOf(text, 'sluice_snapshot_age_seconds')).toBe(1.5);
+    expect(text).toMatch(/^nodejs_eventloop_lag_seconds /m);
+  });
+
+  it.each<[MetricsDetail, string]>([
+    ['Domain', 'domain="shop",action="ALLOW",reason="WITHIN_LIMIT"'],
+    ['Policy', 'domain="shop",policy="payments/api",action="ALLOW",reason="WITHIN_LIMIT"'],
+    [
+      'Rule',
+      'domain="shop",policy="payments/api",rule="per-consumer",tier="free",action="ALLOW",reason="WITHIN_LIMIT"',
+    ],
+  ])('tell decisions apart as finely as is asked for: %s', async (detail, labels) => {
+    const metrics = aLimiter(detail);
+    metrics.countDecision('shop', { ...NO_POLICY, reason: 'WITHIN_LIMIT', reported });
+    const text = await metrics.registry.metrics();
+    expect(valueOf(text, `sluice_decisions_total{${labels}}`)).toBe(1);
+    expect(text.match(/^sluice_decisions_total\{/gm)).toHaveLength(1);
   });
 
   it('are bounded: what would be one series too many counts under "other"', async () => {

@@ -35,15 +35,19 @@ const REQUEST: CheckRequest = {
   context: { clientIP: '203.0.113.9', headers: new Map([['x-plan', 'gold']]) },
 };
 
-function aChecker(unknownDomain: 'Allow' | 'Deny' = 'Allow'): Checker {
-  const monotonicMillis = (): number => 0;
-  const state = {
+function someMetrics(): LimiterMetrics {
+  return new LimiterMetrics({
     revision: () => 1,
     isReady: () => true,
     isRedisReachable: () => false,
     inFlight: () => 0,
     breaker: (): 'OPEN' => 'OPEN',
-  };
+    snapshotAgeSeconds: () => 0,
+  });
+}
+
+function aChecker(unknownDomain: 'Allow' | 'Deny' = 'Allow', metrics = someMetrics()): Checker {
+  const monotonicMillis = (): number => 0;
   return new Checker({
     // Without a Redis the rules are found all the same.
     decider: { decide: () => Promise.reject(new Error('there is no Redis')) },
@@ -54,7 +58,7 @@ function aChecker(unknownDomain: 'Allow' | 'Deny' = 'Allow'): Checker {
       onBlock: () => undefined,
     }),
     clock: new RedisClock(monotonicMillis),
-    metrics: new LimiterMetrics(state),
+    metrics,
     fallback: new LocalFallback({ pods: () => 1, monotonicMillis }),
     subjects: new SubjectBudget({ monotonicMillis, onOverflow: () => undefined }),
     unknownDomain,
@@ -115,6 +119,24 @@ describe('a caller that is not trusted', () => {
     const { context, selection } = await found({ isTrusted, context: { headers } });
     expect(context?.consumer).toBe('ip:198.51.100.1');
     expect(selection?.rules).toMatchObject([{ cost: 1 }]);
+  });
+
+  it('is counted by what it says in vain', async () => {
+    const metrics = someMetrics();
+    const headers = new Map([['x-user', 'eve']]);
+    const checker = aChecker('Allow', metrics);
+    await checker.check(SNAPSHOT, { ...REQUEST, context: { clientIP: '203.0.113.9', headers } });
+    expect(await metrics.registry.metrics()).not.toContain('sluice_untrusted_words_total{');
+    await checker.check(SNAPSHOT, { ...REQUEST, isTrusted, context: { clientIP: '203.0.113.9', headers } });
+    // Its own address is nothing that it says.
+    const silent = { consumer: undefined, tenant: undefined, tier: undefined, cost: undefined };
+    await checker.check(SNAPSHOT, { ...REQUEST, isTrusted, ...silent, context: { clientIP: '198.51.100.1' } });
+    const text = await metrics.registry.metrics();
+    expect(text.match(/^sluice_untrusted_words_total.*$/gm)?.toSorted()).toEqual(
+      ['consumer', 'cost', 'header', 'ip', 'tenant', 'tier'].map(
+        (kind) => `sluice_untrusted_words_total{kind="${kind}"} 1`,
+      ),
+    );
   });
 
   it('may say anything of a tier, as nobody listens', async () => {

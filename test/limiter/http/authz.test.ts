@@ -1,6 +1,6 @@
 import { request as httpRequest } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { PEPPER, startTestLimiter, targetOn, type TestLimiter, untilRevision } from '../../harness/limiter.ts';
+import { metric, PEPPER, startTestLimiter, targetOn, type TestLimiter, untilRevision } from '../../harness/limiter.ts';
 import { aPolicy, publishEntries, publishKeys } from '../../harness/publish.ts';
 import { type PrivateRedis, privateRedis } from '../../harness/redis.ts';
 
@@ -223,7 +223,10 @@ describe('the client’s address', () => {
     const other = await ask('/authz/payments/a', from('203.0.113.3'), { to: suspicious });
     expect([left(one), left(other)]).toEqual(['1', '0']);
     // Nor is it believed about the path.
+    const forwarded = 'sluice_untrusted_words_total{kind="forwarded"}';
+    const before = await metric(suspicious, forwarded);
     const reply = await ask('/authz/payments.routes', { 'x-forwarded-uri': '/x/y' }, { to: suspicious });
+    expect(await metric(suspicious, forwarded)).toBe(before + 1);
     expect(reply.headers['x-ratelimit-remaining']).toBeUndefined();
   });
 });

@@ -7,7 +7,7 @@ import { parseRedisUrl, REDIS_URL_FORMS } from '../store/redis-target.ts';
 import { DOOR_DEFAULTS, type DoorSettings } from '../limiter/door-settings.ts';
 import { HEADER_FAMILIES, isHeaderFamily } from '../limiter/rate-limit-headers.ts';
 import { METRICS_DETAILS, type MetricsDetail } from '../limiter/metrics.ts';
-import { MAX_REMEMBERED_DENIALS, MAX_SUBJECTS_PER_RULE } from '../limiter/options.ts';
+import { LOG_DENIED_PER_SECOND, MAX_REMEMBERED_DENIALS, MAX_SUBJECTS_PER_RULE } from '../limiter/options.ts';
 import { isNetwork, PRIVATE_NETWORKS } from '../limiter/trust.ts';
 
 /** Wrong settings; the message lists all of them, one per line. */
@@ -213,6 +213,18 @@ const limiterOnly = {
     z.coerce.number().int().min(1).max(10_000_000),
     String(MAX_SUBJECTS_PER_RULE),
   ),
+  logDecisionsPerSecond: setting(
+    'log-decisions-per-second',
+    'log lines a second about denied requests, a sample of them; 0 = none',
+    z.coerce.number().int().min(0).max(10_000),
+    String(LOG_DENIED_PER_SECOND),
+  ),
+  logAllowedDecisionsPerSecond: setting(
+    'log-allowed-decisions-per-second',
+    'the same about allowed requests',
+    z.coerce.number().int().min(0).max(10_000),
+    '0',
+  ),
   metricsDetail: setting(
     'metrics-detail',
     `how finely metrics tell decisions apart: ${METRICS_DETAILS.join(', ')}`,
@@ -267,6 +279,8 @@ export type LimiterSettings = SharedSettings & {
   readonly maxRememberedDenials: number;
   readonly maxSubjectsPerRule: number;
   readonly metricsDetail: MetricsDetail;
+  readonly logAllowedPerSecond: number;
+  readonly logDeniedPerSecond: number;
   readonly doors: DoorSettings;
 };
 
@@ -317,6 +331,8 @@ export function limiterSettings(raw: Raw): LimiterSettings {
     maxRememberedDenials: Number(values['maxRememberedDenials']),
     maxSubjectsPerRule: Number(values['maxSubjectsPerRule']),
     metricsDetail: METRICS_DETAILS.find((detail) => detail === values['metricsDetail']) ?? 'Policy',
+    logAllowedPerSecond: Number(values['logAllowedDecisionsPerSecond']),
+    logDeniedPerSecond: Number(values['logDecisionsPerSecond']),
     doors: doorSettings(values),
   };
 }

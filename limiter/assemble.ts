@@ -10,6 +10,7 @@ import { createNames, type Names } from '../store/names.ts';
 import { engineOf } from './asked.ts';
 import { Checker } from './check.ts';
 import { DenyCache } from './deny-cache.ts';
+import { DecisionLog } from './decision-log.ts';
 import { DeniedList } from './denied.ts';
 import type { DoorParts } from './door.ts';
 import type { DoorSettings } from './door-settings.ts';
@@ -19,7 +20,12 @@ import { KeyCache } from './key-cache.ts';
 import { SnapshotLoader } from './load.ts';
 import { LocalFallback } from './local-fallback.ts';
 import { LimiterMetrics } from './metrics.ts';
-import { type LimiterOptions, MAX_REMEMBERED_DENIALS, MAX_SUBJECTS_PER_RULE } from './options.ts';
+import {
+  type LimiterOptions,
+  LOG_DENIED_PER_SECOND,
+  MAX_REMEMBERED_DENIALS,
+  MAX_SUBJECTS_PER_RULE,
+} from './options.ts';
 import { Charges, refundsOf } from './refunds.ts';
 import { SubjectBudget } from './subject-budget.ts';
 import { networksOf } from './trust.ts';
@@ -80,7 +86,8 @@ export function assemble(options: LimiterOptions): Assembly {
 }
 
 /** What every door needs of the engine. */
-export function doorPartsOf(assembly: Assembly, { checkDomain, log }: LimiterOptions, doors: DoorSettings): DoorParts {
+export function doorPartsOf(assembly: Assembly, options: LimiterOptions, doors: DoorSettings): DoorParts {
+  const { checkDomain, log, logAllowedPerSecond = 0, logDeniedPerSecond = LOG_DENIED_PER_SECOND } = options;
   const { checker, charges, loader, metrics, store } = assembly;
   return {
     engine: engineOf(checker, charges),
@@ -94,6 +101,12 @@ export function doorPartsOf(assembly: Assembly, { checkDomain, log }: LimiterOpt
     headerFamilies: doors.headerFamilies,
     rlsHeaderFamilies: doors.rlsHeaderFamilies,
     denied: new DeniedList(),
+    decisionLog: new DecisionLog({
+      log,
+      monotonicMillis,
+      allowedPerSecond: logAllowedPerSecond,
+      deniedPerSecond: logDeniedPerSecond,
+    }),
     snapshot: () => loader.snapshot,
     isRedisReachable: () => loader.isRedisReachable,
   };

@@ -72,7 +72,7 @@ function dropLeast(entries: Map<string, Entry>): number {
 }
 
 /** Keys are secret: what is shown of one is what its owner's resource shows. */
-function whoIs({ apiKey, consumer, isTrusted, peerIP, context }: CheckRequest): string {
+export function whoIs({ apiKey, consumer, isTrusted, peerIP, context }: CheckRequest): string {
   const key = apiKey ?? context.headers?.get('x-api-key');
   if (key !== undefined && key !== '') return `key:sha256:${hashOfKey(key).slice(0, SHOWN_HASH_CHARACTERS)}`;
   if (isTrusted && consumer !== undefined) return `caller:${consumer}`;

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Snapshot } from '../policy/snapshot.ts';
 import type { RedisClock } from '../store/clock.ts';
 import type { Asked, AskedResult, Engine } from './asked.ts';
+import type { DecisionLog } from './decision-log.ts';
 import type { DeniedList } from './denied.ts';
 import type { HeaderFamily } from './rate-limit-headers.ts';
 import type { LimiterMetrics } from './metrics.ts';
@@ -23,6 +24,7 @@ export type DoorParts = {
   readonly clock: RedisClock;
   readonly metrics: LimiterMetrics;
   readonly denied: DeniedList;
+  readonly decisionLog: DecisionLog;
   readonly log: Logger;
   /** Domain of POST /check, which names none. */
   readonly checkDomain: string;
@@ -49,5 +51,6 @@ export async function ask(parts: DoorParts, snapshot: Snapshot, asked: Asked): P
   const result = await parts.engine.check(snapshot, asked);
   parts.metrics.observeDuration((performance.now() - start) / 1000);
   if (result.decision.action !== 'ALLOW') parts.denied.note(asked, result.decision);
+  parts.decisionLog.note(asked, result);
   return result;
 }

@@ -8,6 +8,9 @@ export const MAX_REMEMBERED_DENIALS = 14_000;
 /** 16 MiB for a rule that has so many, in each pod. */
 export const MAX_SUBJECTS_PER_RULE = 1_000_000;
 
+/** Log lines about denials. */
+export const LOG_DENIED_PER_SECOND = 10;
+
 export type LimiterOptions = {
   readonly redisUrl: string;
   readonly installation: string;
@@ -36,5 +39,9 @@ export type LimiterOptions = {
   readonly maxSubjectsPerRule?: number | undefined;
   /** How finely metrics tell decisions apart. Default: Policy. */
   readonly metricsDetail?: MetricsDetail | undefined;
+  /** Log lines a second about allowed requests. Default: 0. */
+  readonly logAllowedPerSecond?: number | undefined;
+  /** Log lines a second about denied requests. Default: LOG_DENIED_PER_SECOND. */
+  readonly logDeniedPerSecond?: number | undefined;
   readonly log: Logger;
 };

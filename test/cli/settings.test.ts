@@ -56,6 +56,8 @@ describe('settings', () => {
       maxRememberedDenials: 14_000,
       maxSubjectsPerRule: 1_000_000,
       metricsDetail: 'Policy',
+      logAllowedPerSecond: 0,
+      logDeniedPerSecond: 10,
       doors: { ...DOOR_DEFAULTS, grpcPort: 8081, drainMillis: 2_000 },
     });
     expect(errorsOf(() => limiterSettings(presets))).toEqual([expect.stringMatching(/^--pepper-file .* is required$/)]);
@@ -94,6 +96,7 @@ describe('settings', () => {
     ['drainMs', '-1', 'expected number to be >=0'],
     ['maxRememberedDenials', '-1', 'expected number to be >=0'],
     ['maxSubjectsPerRule', '0', 'expected number to be >=1'],
+    ['logDecisionsPerSecond', '0.5', 'expected int'],
     ['metricsDetail', 'Consumer', 'expected one of "Domain"|"Policy"|"Rule"'],
     ['grpcMaxConnectionAgeSeconds', '0', 'expected number to be >=1'],
   ])('of a limiter are refused by name: %s %s', (name, value, why) => {

@@ -40,6 +40,7 @@ export type TestLimiterOptions = {
   /** 0 where a test empties Redis between requests: a denial is remembered for up to a second. */
   readonly maxRememberedDenials?: number;
   readonly maxSubjectsPerRule?: number;
+  readonly logAllowedPerSecond?: number;
 };
 
 /** Where the limiters of these tests read their configuration. */
@@ -67,6 +68,7 @@ export async function startTestLimiter(options: TestLimiterOptions): Promise<Tes
     snapshotUrl: options.snapshotUrl,
     maxRememberedDenials: options.maxRememberedDenials,
     maxSubjectsPerRule: options.maxSubjectsPerRule,
+    logAllowedPerSecond: options.logAllowedPerSecond,
     log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(parse(line)) }),
   });
   const url = `http://127.0.0.1:${port}`;

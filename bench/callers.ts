@@ -1,9 +1,21 @@
+import { keyAround } from '../policy/api-key.ts';
+
 /** Somebody who sends requests; each target takes from it what it needs. */
 export type Caller = {
   readonly consumer: string;
   readonly tenant: string;
   readonly ip: string;
   readonly path: string;
+  readonly apiKey: string;
+};
+
+/** Asks once, before anything is measured. */
+export const STRANGER: Caller = {
+  consumer: 'stranger',
+  tenant: 'stranger',
+  ip: '203.0.113.9',
+  path: '/v1/orders',
+  apiKey: keyAround('stranger'.padStart(43, 'k')),
 };
 
 const CALLERS = 240;
@@ -17,24 +29,20 @@ export function callers(): Caller[] {
     tenant: `tenant-${index % TENANTS}`,
     ip: `198.51.100.${index}`,
     path: PATHS[index % PATHS.length] ?? '/',
+    apiKey: keyAround(String(index).padStart(43, 'k')),
   }));
 }
 
 /**
- * The callers in an order that is the connection's own and the same in every run. Connections that walk one order
- * together would ask for one subject at a time, which flatters whoever decides in batches.
+ * The same in an order that looks random and is the same in every run: neighbours in a batch are then not neighbours in
+ * anything else.
  */
-export function orderFor<T>(connection: number, items: readonly T[]): T[] {
-  const order = [...items];
-  const random = xorshift(connection + 1);
-  for (let last = order.length - 1; last > 0; last -= 1) {
-    const other = random() % (last + 1);
-    const [one, two] = [order[last], order[other]];
-    if (one === undefined || two === undefined) continue;
-    order[last] = two;
-    order[other] = one;
-  }
-  return order;
+export function shuffled<T>(items: readonly T[]): T[] {
+  const random = xorshift(1);
+  return items
+    .map((item) => ({ item, at: random() }))
+    .toSorted((one, other) => one.at - other.at)
+    .map(({ item }) => item);
 }
 
 /** Marsaglia's xorshift32: unsigned numbers, reproducible. */

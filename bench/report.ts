@@ -1,14 +1,16 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { arch, availableParallelism, cpus, platform } from 'node:os';
-import { isMet, medianOf, type Ratio, type Round } from './ratios.ts';
+import { FIGURES, type FiguresByTarget, figureNames } from './figures.ts';
+import { isMet, type Ratio } from './ratios.ts';
 import type { BenchSettings } from './settings.ts';
 import { table } from './table.ts';
-import { TARGETS } from './targets.ts';
 
 /** What bench/results/latest.json holds. */
 export type Results = {
   readonly ratios: Readonly<Record<string, Ratio>>;
-  readonly machine: Machine;
+  /** Medians of the rounds. */
+  readonly targets: FiguresByTarget;
+  readonly machine: Machine & { readonly sender: 'wrk' | 'own' };
   readonly rounds: number;
   /** For each target in each round. */
   readonly seconds: number;
@@ -62,20 +64,19 @@ function verdictOn(ratio: Ratio): string {
 }
 
 /** Absolute figures: true of this machine in these minutes only. */
-export function figureTable(rounds: readonly Round[]): string {
-  const rows = TARGETS.map(({ name }) => {
-    const median = medianOf(rounds, name);
-    return [
-      name,
-      Math.round(median.perSecond).toString(),
-      median.p50Millis.toFixed(1),
-      median.p99Millis.toFixed(1),
-      median.serverMicros.toFixed(0),
-      median.redisMicros.toFixed(0),
-      median.senderCores.toFixed(2),
-    ];
-  });
-  return table(['target', 'per second', 'p50 ms', 'p99 ms', 'server us', 'Redis us', 'sender cores'], rows);
+export function figureTable(targets: FiguresByTarget): string {
+  const rows = Object.entries(targets).map(([name, figures]) => [
+    name,
+    ...figureNames.map((figure) => figures[figure]?.toFixed(FIGURES[figure].digits) ?? ''),
+  ]);
+  return table(['target', ...figureNames.map((figure) => FIGURES[figure].title)], rows);
+}
+
+/** Throws RangeError if they were written by an older form of this. */
+export async function readResults(file: string): Promise<Results> {
+  const results = JSON.parse(await readFile(file, 'utf8')) as Partial<Results>;
+  if (results.targets === undefined) throw new RangeError(`${file} has no targets: measure anew`);
+  return results as Results;
 }
 
 export async function writeResults(file: string, results: Results): Promise<void> {
@@ -83,17 +84,17 @@ export async function writeResults(file: string, results: Results): Promise<void
 }
 
 /** Puts the tables between the two markers of the page. Throws if the markers are not there. */
-export async function writeIntoPage(file: string, results: Results, rounds: readonly Round[]): Promise<void> {
+export async function writeIntoPage(file: string, results: Results): Promise<void> {
   const page = await readFile(file, 'utf8');
   const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)];
   if (begin === -1 || end < begin) throw new Error(`${file} must contain the lines ${BEGIN} and ${END}`);
   const { machine, date } = results;
   const text = [
     BEGIN,
-    `${date.slice(0, 10)}, ${machine.cpus} x ${machine.cpu} (${machine.platform}), Node ${machine.node}, Redis ${machine.redis}, ${lengthOf(results)}:`,
+    `${date.slice(0, 10)}, ${machine.cpus} x ${machine.cpu} (${machine.platform}), Node ${machine.node}, Redis ${machine.redis}, sender ${machine.sender}, ${lengthOf(results)}:`,
     ratioTable(results.ratios),
     'Absolute figures of the same run, for orientation (medians):',
-    figureTable(rounds),
+    figureTable(results.targets),
     '',
   ];
   await writeFile(file, page.slice(0, begin) + text.join('\n\n') + page.slice(end));

@@ -1,82 +1,100 @@
 // Measures the limiter against what one would write without it, in one run on one machine: `npm run bench`.
+//   -- --only full,denied   some scenarios only; the results of the last whole run are kept
+//   -- --page               writes docs/performance.md anew from bench/results/latest.json
 // SECONDS and ROUNDS shorten or lengthen it. Ratios are the result; nothing here asserts a time. Exit code 0 when it
 // was measured, 1 when answers were wrong or something did not start, 130 when it was interrupted.
+import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { RedisServerMissingError } from '../cli/dev/find-redis.ts';
-import { TURN_SECONDS, Unmeasurable } from './load.ts';
-import { measurementOf, ratiosOf, type Round, type Turn } from './ratios.ts';
+import { type Figures, type FiguresByTarget, meanOf, medianOf } from './figures.ts';
+import { ratiosOf } from './ratios.ts';
 import {
   describeMachine,
   figureTable,
   lengthOf,
   ratioTable,
+  readResults,
   type Results,
   writeIntoPage,
   writeResults,
 } from './report.ts';
 import { Rig } from './rig.ts';
-import { type BenchSettings, isQuotable, settingsFrom } from './settings.ts';
-import { type TargetName, TARGETS } from './targets.ts';
+import { targetsOf } from './scenarios.ts';
+import { Unmeasurable } from './senders/load.ts';
+import { findWrk } from './senders/send.ts';
+import { type Command, commandFrom, isQuotable } from './settings.ts';
+import { TURN_SECONDS } from './targets/load-target.ts';
+import type { Target } from './targets/target.ts';
 
 const RESULTS = join(import.meta.dirname, 'results', 'latest.json');
 const PAGE = join(import.meta.dirname, '..', 'docs', 'performance.md');
 
+/** Discarded: a server that is new is slow. */
+const WARM_UP_TURNS = 2;
+
 const interrupted = new AbortController();
+// Every server and sender that runs listens for our end.
+process.setMaxListeners(64);
+setMaxListeners(64, interrupted.signal);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted.abort());
 
 try {
-  await run(settingsFrom(process.env), interrupted.signal);
+  const command = commandFrom(process.argv.slice(2), process.env);
+  if (command.kind === 'page') await writeIntoPage(PAGE, await readResults(RESULTS));
+  else await run(command, interrupted.signal);
 } catch (error) {
   if (interrupted.signal.aborted) process.exitCode = 130;
   else {
-    const isExpected = [Unmeasurable, RedisServerMissingError, RangeError].some((kind) => error instanceof kind);
+    const isExpected = [Unmeasurable, RedisServerMissingError, RangeError, TypeError].some(
+      (kind) => error instanceof kind,
+    );
     console.error(isExpected && error instanceof Error ? `bench: ${error.message}` : error);
     process.exitCode = 1;
   }
 }
 
-async function run(settings: BenchSettings, signal: AbortSignal): Promise<void> {
+async function run(command: Extract<Command, { kind: 'measure' }>, signal: AbortSignal): Promise<void> {
+  const { scenarios, settings } = command;
+  const targets = targetsOf(scenarios);
   await using rig = await Rig.start(signal);
   console.log(`${lengthOf(settings)}, after one that is discarded\n`);
-  for (const target of TARGETS) console.log(`  ${target.name.padEnd(12)} ${target.about}`);
-  for (const target of TARGETS) await rig.prove(target);
-  for (const target of TARGETS) await rig.prime(target);
-  const rounds: Round[] = [];
+  for (const target of targets) {
+    console.log(`  ${target.name.padEnd(16)} ${target.about}`);
+    await target.prepare?.(rig);
+  }
+  const rounds: FiguresByTarget[] = [];
   for (let round = 0; round <= settings.rounds; round += 1) {
-    const measured = await runRound(rig, settings.seconds / TURN_SECONDS);
-    console.log(`\n${round === 0 ? 'warm-up' : `round ${round} of ${settings.rounds}`}: ${describe(measured)}`);
+    console.log(round === 0 ? '\nwarm-up' : `round ${round} of ${settings.rounds}`);
+    const turns = round === 0 ? WARM_UP_TURNS : settings.seconds / TURN_SECONDS;
+    const measured = await runRound(rig, targets, { turns, round });
     if (round > 0) rounds.push(measured);
   }
   const results: Results = {
-    ratios: ratiosOf(rounds),
-    machine: describeMachine(await rig.redis.info('server')),
+    ratios: ratiosOf(scenarios, rounds),
+    targets: Object.fromEntries(targets.map(({ name }) => [name, medianOf(rounds.map((round) => round[name] ?? {}))])),
+    machine: { ...describeMachine(await rig.redis.info('server')), sender: findWrk() === undefined ? 'own' : 'wrk' },
     ...settings,
     date: new Date().toISOString(),
   };
   console.log(`\n${ratioTable(results.ratios)}\n\nAbsolute figures, for orientation (medians):\n`);
-  console.log(`${figureTable(rounds)}\n`);
-  await writeResults(RESULTS, results);
-  if (isQuotable(settings)) await writeIntoPage(PAGE, results, rounds);
-  else console.log('Too short to be quoted: docs/performance.md keeps the results of the last long run.');
+  console.log(`${figureTable(results.targets)}\n`);
+  if (isQuotable(command)) {
+    await writeResults(RESULTS, results);
+    await writeIntoPage(PAGE, results);
+  } else console.log('Not a whole run: bench/results and docs/performance.md keep the results of the last one.');
 }
 
 /** Every second time the order is reversed, so that a drift of the machine favours nobody. */
-async function runRound(rig: Rig, turns: number): Promise<Round> {
-  const taken: Record<TargetName, Turn[]> = { bare: [], evalsha: [], 'one-rule': [], 'three-rules': [], denied: [] };
+async function runRound(
+  rig: Rig,
+  targets: readonly Target[],
+  { turns, round }: { readonly turns: number; readonly round: number },
+): Promise<FiguresByTarget> {
+  const taken = new Map<string, Figures[]>(targets.map(({ name }) => [name, []]));
   for (let turn = 0; turn < turns; turn += 1) {
-    for (const target of turn % 2 === 0 ? TARGETS : TARGETS.toReversed()) {
-      taken[target.name].push(await rig.measure(target));
+    for (const target of (turn + round) % 2 === 0 ? targets : targets.toReversed()) {
+      taken.get(target.name)?.push(await target.measure(rig));
     }
   }
-  return {
-    bare: measurementOf(taken.bare),
-    evalsha: measurementOf(taken.evalsha),
-    'one-rule': measurementOf(taken['one-rule']),
-    'three-rules': measurementOf(taken['three-rules']),
-    denied: measurementOf(taken.denied),
-  };
-}
-
-function describe(round: Round): string {
-  return TARGETS.map(({ name }) => `${name} ${Math.round(round[name].perSecond)}/s`).join(', ');
+  return Object.fromEntries([...taken].map(([name, figures]) => [name, meanOf(figures)]));
 }

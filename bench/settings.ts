@@ -1,22 +1,43 @@
+import { parseArgs } from 'node:util';
+import { type Scenario, SCENARIOS } from './scenarios.ts';
+
 export type BenchSettings = {
   /** For each target in each round; taken in turns of one second. */
   readonly seconds: number;
-  /** Rounds that count; one more is run before them and discarded. */
+  /** Rounds that count; others are run before them and discarded. */
   readonly rounds: number;
 };
 
-const SECONDS = 4;
+export type Command =
+  | { readonly kind: 'measure'; readonly scenarios: readonly Scenario[]; readonly settings: BenchSettings }
+  /** Writes the page anew from the results that are there. */
+  | { readonly kind: 'page' };
+
+const SECONDS = 1;
 const ROUNDS = 7;
 
-/** Shorter runs say whether everything works, not how fast it is: they do not replace the table in the docs. */
-export const isQuotable = ({ seconds, rounds }: BenchSettings): boolean => seconds >= 2 && rounds >= 5;
+/** Shorter runs say whether everything works, not how fast it is: they do not replace the results in the docs. */
+export const isQuotable = ({ settings, scenarios }: Extract<Command, { kind: 'measure' }>): boolean =>
+  settings.rounds >= 5 && scenarios.length === SCENARIOS.length;
 
-/** From the environment variables SECONDS and ROUNDS. Throws RangeError. */
-export function settingsFrom(env: Readonly<Record<string, string | undefined>>): BenchSettings {
-  return {
+/** From `--only a,b` or `--page`, and the environment variables SECONDS and ROUNDS. Throws RangeError, TypeError. */
+export function commandFrom(args: string[], env: Readonly<Record<string, string | undefined>>): Command {
+  const { values } = parseArgs({ args, options: { only: { type: 'string' }, page: { type: 'boolean' } } });
+  if (values.page === true) return { kind: 'page' };
+  const settings = {
     seconds: positive('SECONDS', env['SECONDS'], SECONDS),
     rounds: positive('ROUNDS', env['ROUNDS'], ROUNDS),
   };
+  return { kind: 'measure', settings, scenarios: values.only === undefined ? SCENARIOS : only(values.only) };
+}
+
+function only(text: string): Scenario[] {
+  return text.split(',').map((name) => {
+    const found = SCENARIOS.find((scenario) => scenario.name === name);
+    if (found !== undefined) return found;
+    const names = SCENARIOS.map((scenario) => scenario.name).join(', ');
+    throw new RangeError(`--only ${JSON.stringify(name)} is not allowed: must be some of ${names}`);
+  });
 }
 
 function positive(name: string, text: string | undefined, preset: number): number {

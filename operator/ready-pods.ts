@@ -5,9 +5,13 @@ import { STALE_AFTER_MICROS } from '../store/acknowledgements.ts';
 export type ReadyPod = PodReport & {
   /** It has been ready without a word for less than the grace: it is coming, or going. */
   readonly isPassing: boolean;
+  /** For longer than the grace it has said that it cannot have its decisions from Redis: failure policies decide. */
+  readonly isFailing: boolean;
 };
 
-/** How long a ready pod may be silent, and all pods be gone, before what was enforced counts as not enforced. */
+type KnownPod = Omit<ReadyPod, 'isFailing'>;
+
+/** How long a ready pod may be silent or failing, and all be gone, before what was enforced counts as not enforced. */
 const GRACE_MILLIS = 5_000;
 /** After a longer time without a look, as when Redis was away, silence says nothing of the pods yet. */
 const GAP_MILLIS = 3_000;
@@ -23,6 +27,7 @@ export class ReadyPods {
   readonly #graceMillis: number;
   /** Of the pods that requests are sent to; undefined = it is heard. */
   readonly #silentSinceMillis = new Map<string, number | undefined>();
+  readonly #failingSinceMillis = new Map<string, number>();
   #last: readonly ReadyPod[] = [];
   #emptySinceMillis: number | undefined;
   #viewedAtMillis: number | undefined;
@@ -48,18 +53,20 @@ export class ReadyPods {
         acknowledgement.identity !== undefined && nowMicros - heartbeatMicros <= STALE_AFTER_MICROS,
     );
     if (endpoints !== undefined) {
-      return this.#unlessJustGone(this.#ofEndpoints(heard, reports, { endpoints, clock }), nowMillis, nowMillis);
+      const pods = this.#ofEndpoints(heard, reports, { endpoints, clock });
+      return this.#unlessJustGone(this.#withFailing(pods, nowMillis), nowMillis, nowMillis);
     }
     const pods = heard.map((report) => ({ ...report, isPassing: false }));
     const goneSince = isFollowed ? Math.max(...reports.map((report) => saidAtMillis(report, clock))) : nowMillis;
-    return this.#unlessJustGone(pods, nowMillis, reports.length === 0 ? nowMillis : goneSince);
+    const known = this.#withFailing(pods, nowMillis);
+    return this.#unlessJustGone(known, nowMillis, reports.length === 0 ? nowMillis : goneSince);
   }
 
   #ofEndpoints(
     heard: readonly PodReport[],
     reports: readonly PodReport[],
     { endpoints, clock }: { readonly endpoints: ReadonlySet<string>; readonly clock: Clock },
-  ): ReadyPod[] {
+  ): KnownPod[] {
     const { nowMicros, nowMillis } = clock;
     const heardByName = new Map(heard.map((report) => [report.acknowledgement.pod, report]));
     const reportByName = new Map(reports.map((report) => [report.acknowledgement.pod, report]));
@@ -81,6 +88,18 @@ export class ReadyPods {
   #beganSilence(pod: string, lastWord: PodReport | undefined, clock: Clock): number {
     const wasHeard = this.#silentSinceMillis.has(pod);
     return wasHeard && lastWord !== undefined ? saidAtMillis(lastWord, clock) : clock.nowMillis;
+  }
+
+  #withFailing(pods: readonly KnownPod[], nowMillis: number): ReadyPod[] {
+    const failing = new Set(
+      pods.flatMap(({ acknowledgement: { pod, decisions } }) => (decisions === 'failing' ? [pod] : [])),
+    );
+    for (const pod of this.#failingSinceMillis.keys()) if (!failing.has(pod)) this.#failingSinceMillis.delete(pod);
+    for (const pod of failing) if (!this.#failingSinceMillis.has(pod)) this.#failingSinceMillis.set(pod, nowMillis);
+    return pods.map((known) => {
+      const since = this.#failingSinceMillis.get(known.acknowledgement.pod);
+      return { ...known, isFailing: since !== undefined && nowMillis - since >= this.#graceMillis };
+    });
   }
 
   /** All at once gone is often a hiccup: for the grace, the last ones count as they were. */

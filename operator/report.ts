@@ -49,6 +49,7 @@ export function statusOf(raw: RawResource, world: World): unknown {
       revision: active?.revision ?? 0,
       readyPods: ready.length,
       laggingPods: active === undefined ? [] : ready.filter((pod) => !active.isHeldBy(pod)).map(toLagging),
+      failingPods: ready.filter(({ isFailing }) => isFailing).map(({ acknowledgement }) => acknowledgement.pod),
       isOverdue: world.isOverdue,
       isStoreReachable: world.pods !== undefined,
       otherOwner: world.otherOwner,

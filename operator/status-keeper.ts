@@ -112,12 +112,13 @@ function isEdited({ metadata, status }: RawResource): boolean {
 function fingerprintOf(world: World): string {
   return JSON.stringify([
     world.pods
-      ?.map(({ acknowledgement, isPassing }) => [
+      ?.map(({ acknowledgement, isPassing, isFailing }) => [
         acknowledgement.pod,
         acknowledgement.identity,
         acknowledgement.keySequence,
         acknowledgement.problem,
         isPassing,
+        isFailing,
       ])
       .toSorted(),
     world.published?.identity,

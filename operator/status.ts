@@ -10,6 +10,8 @@ export type StatusFacts = {
   /** Ready pods, and those of them that do not acknowledge the active generation. */
   readonly readyPods: number;
   readonly laggingPods: readonly LaggingPod[];
+  /** Ready pods that cannot have their decisions from Redis, whatever they have loaded. */
+  readonly failingPods: readonly string[];
   /** Whether the pods have had time enough: whoever is behind then is lagging, not propagating. */
   readonly isOverdue: boolean;
   readonly isStoreReachable: boolean;
@@ -140,8 +142,12 @@ function judgeEnforced(facts: StatusFacts): Verdict {
   return judgePods(facts);
 }
 
-function judgePods({ readyPods, laggingPods, isOverdue, isShadow, offTime }: StatusFacts): Verdict {
+function judgePods({ readyPods, laggingPods, failingPods, isOverdue, isShadow, offTime }: StatusFacts): Verdict {
   if (readyPods === 0) return { status: 'False', reason: 'NoPods', message: 'no limiter pod is ready' };
+  if (failingPods.length > 0) {
+    const message = `Redis fails the decisions of ${named(failingPods)}: failure policies decide there`;
+    return { status: 'Unknown', reason: 'RedisUnavailable', message };
+  }
   if (laggingPods.length === 0 && isShadow) {
     return {
       status: 'False',
@@ -156,12 +162,14 @@ function judgePods({ readyPods, laggingPods, isOverdue, isShadow, offTime }: Sta
     return { status: 'True', reason: 'Enforced', message: 'every ready limiter pod acknowledged it' };
   }
   if (!isOverdue) return { status: 'False', reason: 'Propagating', message: 'limiter pods are loading it' };
-  const shown = laggingPods
-    .toSorted((one, other) => (one.pod < other.pod ? -1 : 1))
-    .slice(0, SHOWN_PODS)
-    .map(({ pod, problem }) => (problem === undefined ? pod : `${pod} (${problem})`));
-  const more = laggingPods.length > SHOWN_PODS ? ` and ${laggingPods.length - SHOWN_PODS} more` : '';
-  return { status: 'False', reason: 'PodsLagging', message: `not acknowledged by ${shown.join(', ')}${more}` };
+  const lagging = laggingPods.map(({ pod, problem }) => (problem === undefined ? pod : `${pod} (${problem})`));
+  return { status: 'False', reason: 'PodsLagging', message: `not acknowledged by ${named(lagging)}` };
+}
+
+/** The first of them by name. */
+function named(pods: readonly string[]): string {
+  const more = pods.length > SHOWN_PODS ? ` and ${pods.length - SHOWN_PODS} more` : '';
+  return `${pods.toSorted().slice(0, SHOWN_PODS).join(', ')}${more}`;
 }
 
 function judgeReady(accepted: Verdict, enforced: Verdict): Verdict {

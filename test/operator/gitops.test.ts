@@ -45,6 +45,7 @@ const fine: StatusFacts = {
   revision: 1841,
   readyPods: 12,
   laggingPods: [],
+  failingPods: [],
   isOverdue: false,
   isStoreReachable: true,
   isShadow: false,

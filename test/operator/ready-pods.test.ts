@@ -60,4 +60,19 @@ describe('the pods that have to enforce', () => {
     }
     expect(shown(ready.view([aPod('a')], new Set(), at(6_000)))).toEqual([]);
   });
+
+  it('fail for a while before that counts, and the while begins anew when they did not', () => {
+    const ready = new ReadyPods(5_000);
+    const failingAt = (nowMillis: number, decisions: 'ok' | 'failing'): boolean[] => {
+      const { acknowledgement, heartbeatMicros } = aPod('a');
+      const report = { acknowledgement: { ...acknowledgement, decisions }, heartbeatMicros };
+      return ready.view([report], new Set(['a']), at(nowMillis)).map(({ isFailing }) => isFailing);
+    };
+    expect([failingAt(0, 'failing'), failingAt(4_999, 'failing'), failingAt(5_000, 'failing')]).toEqual([
+      [false],
+      [false],
+      [true],
+    ]);
+    expect([failingAt(6_000, 'ok'), failingAt(7_000, 'failing')]).toEqual([[false], [false]]);
+  });
 });

@@ -61,6 +61,22 @@ const enforced = (pods: readonly PodReport[], raw = policy): unknown => {
   return status.conditions.find(({ type }) => type === 'Enforced')?.reason;
 };
 
+it('a policy is not said to be enforced while a pod that holds it cannot have its decisions from Redis', () => {
+  const { acknowledgement, heartbeatMicros } = aPod({});
+  const failing: PodReport = { acknowledgement: { ...acknowledgement, decisions: 'failing' }, heartbeatMicros };
+  expect(statusOf(policy, aWorld([failing]))).toMatchObject({
+    conditions: expect.arrayContaining([
+      expect.objectContaining({
+        type: 'Enforced',
+        status: 'Unknown',
+        reason: 'RedisUnavailable',
+        message: 'Redis fails the decisions of pod-a: failure policies decide there',
+      }),
+    ]),
+  });
+  expect(enforced([{ acknowledgement: { ...acknowledgement, decisions: 'ok' }, heartbeatMicros }])).toBe('Enforced');
+});
+
 describe('a policy counts as enforced', () => {
   it.each<[string, PodReport, string]>([
     ['by a pod that holds what is published', aPod({}), 'Enforced'],

@@ -32,6 +32,10 @@ export async function runDirectoryOperator(settings: OperatorSettings, directory
     problem: () => (operator.hasSynced() ? undefined : 'the files have not been read yet'),
     warnings: () => [],
     snapshot: () => operator.snapshot(),
+  }).catch(async (error: unknown) => {
+    // Its connections would keep this process, which nobody can ask anything, alive for ever.
+    await operator.stop();
+    throw error;
   });
   operator.start();
   log.info({ event: 'operator_started', ops_port: ops.port, resources: directory });

@@ -40,6 +40,11 @@ export async function runOperator(settings: OperatorSettings): Promise<void> {
     problem: () => (operator.hasSynced() ? undefined : 'not all resources have been read yet'),
     warnings: () => definitions.problems,
     snapshot: () => operator.snapshot(),
+  }).catch(async (error: unknown) => {
+    // Their connections would keep this process, which nobody can ask anything, alive for ever.
+    await operator.stop();
+    await client.close();
+    throw error;
   });
   log.info({ event: 'operator_started', ops_port: ops.port });
   events.start();

@@ -411,24 +411,24 @@ function parse(settings: Readonly<Record<string, Setting>>, raw: Raw): Values {
   }
   if (values['pepperSecret'] !== undefined) {
     if (raw['pepper'] !== undefined || raw['pepperFile'] !== undefined) errors.push(PEPPER_TWICE);
-  } else if (values['pepperFile'] !== undefined) values['pepper'] = readPepper(String(values['pepperFile']), errors);
+  } else if (values['pepperFile'] !== undefined)
+    values['pepper'] = readPepper(shared.pepperFile, String(values['pepperFile']), errors);
   else if (raw['pepper'] === undefined) errors.push(PEPPER_MISSING);
   if (values['previousPepperFile'] !== undefined) {
-    values['previousPepper'] = readPepper(String(values['previousPepperFile']), errors);
+    values['previousPepper'] = readPepper(limiterOnly.previousPepperFile, String(values['previousPepperFile']), errors);
   }
   if (errors.length > 0) throw new SettingsError(errors.join('\n'));
   return values;
 }
 
-function readPepper(file: string, errors: string[]): string | undefined {
+function readPepper({ flag, env }: Setting, file: string, errors: string[]): string | undefined {
+  const refuse = (why: string): void => void errors.push(`--${flag} (${env}) "${file}": ${why}`);
   try {
     const pepper = readFileSync(file, 'utf8').trim();
     if (pepper.length >= 16) return pepper;
-    errors.push(`--pepper-file (SLUICE_PEPPER_FILE) "${file}": must hold at least 16 characters`);
+    refuse('must hold at least 16 characters');
   } catch (error) {
-    errors.push(
-      `--pepper-file (SLUICE_PEPPER_FILE) "${file}": ${error instanceof Error ? error.message : String(error)}`,
-    );
+    refuse(error instanceof Error ? error.message : String(error));
   }
   return undefined;
 }

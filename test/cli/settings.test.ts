@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -10,6 +12,7 @@ import {
   SettingsError,
 } from '../../cli/settings.ts';
 import { DOOR_DEFAULTS } from '../../limiter/door-settings.ts';
+import { eventually } from '../harness/eventually.ts';
 import { startSluice } from '../harness/processes.ts';
 
 const PEPPER = 'sixteen characters';
@@ -167,6 +170,10 @@ describe('settings', () => {
     expect(errorsOf(() => operatorSettings({ ...presets, pepperFile: join(folder, 'none') }))).toEqual([
       expect.stringContaining('no such file'),
     ]);
+    const previous = { ...presets, pepper: PEPPER, previousPepperFile: short };
+    expect(errorsOf(() => limiterSettings(previous))).toEqual([
+      `--previous-pepper-file (SLUICE_PREVIOUS_PEPPER_FILE) "${short}": must hold at least 16 characters`,
+    ]);
   });
 });
 
@@ -186,5 +193,33 @@ describe('the command line', () => {
     expect(limiter.output()).toContain('--port (SLUICE_PORT) "abc"');
     const unknown = startSluice(['limiter', '--colour', 'red']);
     expect(await unknown.exited()).toBe(2);
+  });
+
+  it.each([
+    ['operator on files', ['operator', '--resources', 'examples/dev', '--redis-url', 'redis://127.0.0.1:1']],
+    ['operator on a cluster', ['operator', '--kubeconfig', 'KUBECONFIG', '--redis-url', 'redis://127.0.0.1:1']],
+    ['limiter', ['limiter', '--port', '0', '--grpc-port', '0', '--redis-url', 'redis://127.0.0.1:1']],
+  ])('ends with 1 when the ops port is taken, and lingers nowhere: %s', { timeout: 120_000 }, async (_name, args) => {
+    const kubeconfig = join(folder, 'kubeconfig.json');
+    const cluster = { name: 'a', cluster: { server: 'http://127.0.0.1:1' } };
+    const context = { name: 'a', context: { cluster: 'a', user: 'a' } };
+    const users = [{ name: 'a', user: {} }];
+    writeFileSync(
+      kubeconfig,
+      JSON.stringify({ clusters: [cluster], contexts: [context], users, 'current-context': 'a' }),
+    );
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    const words = args.map((word) => (word === 'KUBECONFIG' ? kubeconfig : word));
+    const role = startSluice([...words, '--host', '127.0.0.1', '--ops-port', String(port)], { SLUICE_PEPPER: PEPPER });
+    try {
+      await eventually(() => expect(role.output()).toContain('EADDRINUSE'), 60_000);
+      const late = new Promise((resolve) => setTimeout(() => resolve('lingers'), 15_000).unref());
+      expect(await Promise.race([role.exited(), late])).toBe(1);
+    } finally {
+      await role.kill();
+      taken.close();
+    }
   });
 });

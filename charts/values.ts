@@ -33,7 +33,9 @@ const pod = (name: string) => ({
   affinity: map(`Affinity of the ${name} pods.`),
   topologySpreadConstraints: list(`Replaces the default, which spreads the ${name} pods over zones and hosts.`),
   priorityClassName: text(`Priority class of the ${name} pods.`),
-  extraEnv: list(`Further environment variables of the ${name}, as in a container.`),
+  extraEnv: list(
+    `Further environment variables of the ${name}, as in a container. \`sluice ${name} --help\` lists all settings.`,
+  ),
   logLevel: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal'])
     .default('info')
@@ -112,6 +114,12 @@ const networks = (description: string) =>
     .default([])
     .describe(`${description} Empty = private networks.`);
 
+const tls = group('TLS of the ports for callers, HTTP and gRPC.', {
+  existingSecret: text(
+    'Name of a Secret of type kubernetes.io/tls. Empty = without TLS. Read when a pod starts: restart the pods after a renewal.',
+  ),
+});
+
 const limiter = group('The limiter: decides about requests.', {
   replicas: count('Pods, when autoscaling is off.', 2, 0, 1_000),
   resources: map('Resources. A pod uses one CPU; a CPU limit would only add latency.', {
@@ -131,6 +139,7 @@ const limiter = group('The limiter: decides about requests.', {
     1,
     60_000,
   ),
+  tls,
   autoscaling,
   preStopSeconds: count('Seconds between leaving the Service and the signal to stop.', 5, 0, 300),
   drainSeconds: count('Seconds after the signal for which each answer asks its caller to go to another pod.', 2, 0, 60),

@@ -44,7 +44,7 @@ const naming: Accepted[] = [
         PodDisruptionBudget: 2,
         Role: 1,
         RoleBinding: 1,
-        Service: 2,
+        Service: 3,
         ServiceAccount: 2,
       });
       expect(envOf(limiterOf(objects))).toMatchObject({ SLUICE_OWNER: 'sluice-system/sluice' });
@@ -167,6 +167,51 @@ const redis: Accepted[] = [
 ];
 
 const limiter: Accepted[] = [
+  {
+    name: 'a configuration from the operator for limiters that start while Redis is away',
+    values: {},
+    expect: (objects) => {
+      expect(envOf(limiterOf(objects))).toMatchObject({
+        SLUICE_SNAPSHOT_URL: 'http://sluice-operator:9090/snapshot',
+      });
+      expect(at(find(objects, 'Service', 'sluice-operator'), 'spec')).toMatchObject({
+        selector: { 'app.kubernetes.io/component': 'operator' },
+        ports: [{ port: 9090, targetPort: 'ops' }],
+      });
+      const operator = { podSelector: { matchLabels: { 'app.kubernetes.io/component': 'operator' } } };
+      expect(at(find(objects, 'NetworkPolicy', '-limiter'), 'spec.egress.2')).toMatchObject({
+        to: [operator],
+        ports: [{ port: 9090 }],
+      });
+      expect(at(find(objects, 'NetworkPolicy', '-operator'), 'spec.ingress.0')).toMatchObject({
+        from: [{ podSelector: { matchLabels: { 'app.kubernetes.io/component': 'limiter' } } }],
+        ports: [{ port: 'ops' }],
+      });
+    },
+  },
+  {
+    name: 'TLS for callers',
+    values: { limiter: { tls: { existingSecret: 'edge-tls' } } },
+    expect: (objects) => {
+      expect(envOf(limiterOf(objects))).toMatchObject({
+        SLUICE_TLS_CERT_FILE: '/etc/sluice/tls/tls.crt',
+        SLUICE_TLS_KEY_FILE: '/etc/sluice/tls/tls.key',
+      });
+      expect(at(podOf(objects, 'limiter'), 'volumes')).toContainEqual({
+        name: 'tls',
+        secret: expect.objectContaining({ secretName: 'edge-tls' }),
+      });
+      expect(at(podOf(objects, 'limiter'), 'containers.0.volumeMounts')).toContainEqual({
+        name: 'tls',
+        mountPath: '/etc/sluice/tls',
+        readOnly: true,
+      });
+      expect(at(find(objects, 'Service', '-limiter'), 'spec.ports.0.appProtocol')).toBe('https');
+      expect(String(at(find(objects, 'Pod', '-test'), 'spec.containers.0.args.0'))).toContain(
+        "fetch('https://sluice-limiter:80/",
+      );
+    },
+  },
   {
     name: 'gRPC on a headless Service',
     values: {},
@@ -469,6 +514,7 @@ const network: Accepted[] = [
             { protocol: 'TCP', port: 53 },
           ],
         },
+        { to: [expect.anything()], ports: [{ protocol: 'TCP', port: 9090 }] },
       ]);
     },
   },
@@ -477,7 +523,7 @@ const network: Accepted[] = [
     values: { networkPolicy: { prometheusNamespace: '' } },
     expect: (objects) => {
       expect(at(find(objects, 'NetworkPolicy', '-limiter'), 'spec.ingress')).toHaveLength(1);
-      expect(at(find(objects, 'NetworkPolicy', '-operator'), 'spec.ingress')).toBeNull();
+      expect(at(find(objects, 'NetworkPolicy', '-operator'), 'spec.ingress')).toHaveLength(1);
     },
   },
   {

@@ -80,6 +80,11 @@ const refusedSets: Refused[] = [
     values: { limiter: { extraEnv: [{ name: 'SLUICE_REDIS_URL', value: 'x' }] } },
     says: ['limiter.extraEnv sets SLUICE_REDIS_URL'],
   },
+  {
+    name: 'a variable that the chart sets for one of the two only',
+    values: { limiter: { extraEnv: [{ name: 'SLUICE_CHECK_DOMAIN', value: 'x' }] } },
+    says: ['limiter.extraEnv sets SLUICE_CHECK_DOMAIN'],
+  },
   { name: 'half a digest', values: { image: { digest: 'sha256:abc' } }, says: ['image.digest must be sha256:'] },
   {
     name: 'callers without a label',

@@ -79,6 +79,14 @@ describe('compose.yaml', () => {
     expect(upstreams).toEqual(['server limiter-1:8080;', 'server limiter-2:8080;']);
   });
 
+  it('lets limiters start from the operator while Redis is away', () => {
+    for (const name of ['limiter-1', 'limiter-2']) {
+      const url = new URL(compose.services[name]?.environment?.['SLUICE_SNAPSHOT_URL'] ?? '');
+      expect(compose.services).toHaveProperty([url.hostname]);
+      expect([url.hostname, url.port, url.pathname]).toEqual(['operator', '9090', '/snapshot']);
+    }
+  });
+
   it('sets only variables that the programs read', () => {
     const known = new Set([...operatorOptions(), ...limiterOptions()].map(({ envVar }) => envVar));
     known.add('SLUICE_LIMITERS');

@@ -45,7 +45,7 @@ function moved(command: string): string {
 
 describe('every command of the README', () => {
   it('is of a kind that is tested here', () => {
-    const tested = ['make', 'curl', 'kubectl', 'helm'].flatMap(commandsOf);
+    const tested = ['make', 'curl', 'kubectl', 'helm', 'node_modules/.bin/node'].flatMap(commandsOf);
     expect(tested.toSorted()).toEqual(commands.toSorted());
     expect(tested.length).toBeGreaterThanOrEqual(10);
   });
@@ -61,7 +61,13 @@ describe('every command of the README', () => {
 
   it.each(commandsOf('curl'))('%s succeeds', async (command) => {
     const { stdout } = await run('bash', ['-c', moved(command).replace('curl', 'curl --silent --show-error --fail')]);
-    expect(stdout).toMatch(/[}\]]$/);
+    expect(stdout).toMatch(command.startsWith('curl -i') ? /^HTTP\/1.1 200 / : /[}\]]$/);
+  });
+
+  it.each(commandsOf('node_modules/.bin/node'))('%s prints a key and its hash', async (command) => {
+    const [, ...args] = command.split(' ');
+    const { stdout } = await run(process.execPath, args, { cwd: ROOT });
+    expect(stdout).toMatch(/^key: {2}slk_\w+\nhash: sha256:[0-9a-f]{64}\n$/);
   });
 
   it('shows exactly the lines to try that sluice dev prints', () => {

@@ -28,6 +28,8 @@ export class DeniedList {
   readonly #domains = new Map<string, Map<string, Entry>>();
 
   note(request: CheckRequest, { reason }: Decision): void {
+    // Anybody can make up domains, and must not take the places of those that there are. A peek denies nobody anything.
+    if (reason === 'UNKNOWN_DOMAIN' || request.isPeek) return;
     let entries = this.#domains.get(request.domain);
     if (entries === undefined) {
       if (this.#domains.size >= MAX_DOMAINS) return;

@@ -110,7 +110,8 @@ type Original = { readonly method: string; readonly path: string; readonly host:
  * What the client asked the gateway for. A gateway either appends the client's path to the one that it is configured
  * with (Envoy), or says it in headers (Traefik: X-Forwarded-Uri and -Method; nginx and HAProxy, by our configuration:
  * X-Original-URI and -Method). Headers count only where no path was appended, so that a client which sends such headers
- * itself through the first kind of gateway changes nothing.
+ * itself through the first kind of gateway changes nothing; but for `/`, which others are configured with, so that such a
+ * gateway must not pass these headers on.
  */
 function originalRequest({ headers, method = 'GET' }: IncomingMessage, { rest }: Target, isTrusted: boolean): Original {
   const isAppended = rest !== '' && rest !== '/';

@@ -35,7 +35,8 @@ const WARM_UP_TURNS = 2;
 const interrupted = new AbortController();
 // Every server and sender that runs listens for our end.
 process.setMaxListeners(64);
-setMaxListeners(64, interrupted.signal);
+// What fetch leaves on a signal goes with the garbage collector.
+setMaxListeners(0, interrupted.signal);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted.abort());
 
 try {

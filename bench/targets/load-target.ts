@@ -23,6 +23,8 @@ export type LoadSpec = {
   /** What every answer contains, once for each decision. */
   readonly fragments: readonly string[];
   readonly decisionsPerRequest?: number;
+  /** To each server; default: CONNECTIONS over all of them. */
+  readonly connections?: number;
   /** Keys in Redis that the first request of a new caller makes: each rule counts in one of its own. */
   readonly keysOfFirstRequest?: number;
   /** One request of each caller before anything is measured: where a limit admits one, that is used up then. */
@@ -91,7 +93,7 @@ export function loadOf(spec: LoadSpec, { port, grpcPort }: Server): Load {
     sender: spec.sender ?? 'fastest',
     fragments: spec.fragments,
     count: spec.decisionsPerRequest ?? 1,
-    connections: Math.ceil(CONNECTIONS / spec.servers.length),
+    connections: spec.connections ?? Math.ceil(CONNECTIONS / spec.servers.length),
     seconds: spec.seconds ?? TURN_SECONDS,
     ...(spec.ratePerSecond === undefined ? {} : { ratePerSecond: spec.ratePerSecond() }),
   };

@@ -5,6 +5,7 @@ import { SUBJECT_PLACEHOLDER } from '../senders/load.ts';
 import { send } from '../senders/send.ts';
 import { type LoadSpec, loadOf, loadTarget } from './load-target.ts';
 import { batchOf, domainOf } from './requests.ts';
+import { BATCH_CONNECTIONS } from './servers.ts';
 import type { Target } from './target.ts';
 import { nameOfPolicy } from '../worlds.ts';
 
@@ -23,6 +24,7 @@ const SPEC: LoadSpec = {
   },
   subjects: SUBJECTS,
   decisionsPerRequest: POLICIES,
+  connections: BATCH_CONNECTIONS,
   fragments: ['"reason":"WITHIN_LIMIT"'],
 };
 

@@ -49,6 +49,9 @@ export const EVALSHA = floor('evalsha', 'the same, with one unbatched EVALSHA of
 export const ONE_RULE = limiter('one-rule', 'the limiter: one token bucket by consumer', { policy: 'one-rule' });
 
 const one = { policy: 'one-rule' } as const;
+/** 400 decisions under way: more would only wait. */
+export const BATCH_CONNECTIONS = 4;
+
 const batchOfOneRule: Ask = batch(domainOf('one-rule'), callers());
 
 const SPECS: readonly LoadSpec[] = [
@@ -76,7 +79,12 @@ const SPECS: readonly LoadSpec[] = [
     keysOfFirstRequest: 1,
     isPrimed: true,
   }),
-  limiter('batch', 'one rule, 100 checks in each request', { ...one, ask: batchOfOneRule, decisionsPerRequest: 100 }),
+  limiter('batch', 'one rule, 100 checks in each request', {
+    ...one,
+    ask: batchOfOneRule,
+    decisionsPerRequest: 100,
+    connections: BATCH_CONNECTIONS,
+  }),
   {
     ...limiter('grpc', 'one rule, over gRPC (Envoy RLS)', { ...one, ask: grpc('one-rule') }),
     protocol: 'grpc',

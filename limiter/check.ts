@@ -34,6 +34,8 @@ export type CheckRequest = {
   readonly cost: number | undefined;
   /** The same answer, and nothing is charged or punished. */
   readonly isPeek: boolean;
+  /** Whether the answer speaks of every limit that applied, not of the tightest only. */
+  readonly needsAllLimits?: boolean | undefined;
   /** Whether the caller's words are believed: consumer, tenant, tier, clientIP, cost and headers that speak of them. */
   readonly isTrusted: boolean;
   /** The address of the connection. */
@@ -152,17 +154,21 @@ export class Checker {
     }
     const context = contextOf(request, identification, { address, clientIP });
     const isKnown = identification.kind === 'identified';
-    const decision = await this.#decide(domain, context, { isPeek: request.isPeek, isKnown, trace });
+    const { isPeek, needsAllLimits } = request;
+    const decision = await this.#decide(domain, context, { isPeek, needsAllLimits, isKnown, trace });
     return this.#finish(domain.domain, { decision, tier: context.tier, revision });
   }
 
   async #decide(
     domain: DomainIndex,
     context: RequestContext,
-    options: { readonly isPeek: boolean; readonly isKnown: boolean; readonly trace: CheckTrace | undefined },
+    options: Pick<CheckRequest, 'isPeek' | 'needsAllLimits'> & {
+      readonly isKnown: boolean;
+      readonly trace: CheckTrace | undefined;
+    },
   ): Promise<Decision> {
     const { decider, clock, metrics, subjects } = this.#parts;
-    const { isPeek, isKnown, trace } = options;
+    const { isPeek, needsAllLimits, isKnown, trace } = options;
     const nowMicros = clock.nowMicros();
     const selected = selectRules(domain, context, nowMicros, trace?.onRule);
     for (const { policy, rule, input } of selected.missing) metrics.countMissingInput(policy, rule, input);
@@ -177,7 +183,7 @@ export class Checker {
       const partition = partitionFor(domain, context);
       const verdict = await decider.decide({ partition, isPeek, selection });
       if (trace) Object.assign(trace, { verdict, partition });
-      return decideOver(selection, verdict, verdict.redisMicros);
+      return decideOver(selection, verdict, verdict.redisMicros, needsAllLimits);
     } catch (error) {
       const { code, refusal } = toStoreError(error);
       metrics.countStoreError(code);

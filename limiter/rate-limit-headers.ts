@@ -57,10 +57,26 @@ function addFamily(headers: Record<string, string>, family: HeaderFamily, told: 
         `${reported.limit}, ${reported.limit};w=${reported.windowSeconds};name="${reported.rule}"`;
       break;
     case 'ietf':
-      headers['ratelimit-policy'] = `"${reported.rule}";q=${reported.limit};w=${reported.windowSeconds}`;
-      headers['ratelimit'] = `"${reported.rule}";r=${reported.remaining}${untilMore(reported, decision)}`;
+      addItems(headers, reported, decision);
       break;
   }
+}
+
+/** One item for each limit, the reported one first; a name stands for one limit. */
+function addItems(headers: Record<string, string>, reported: ReportedLimit, decision: Decision): void {
+  const limits: readonly ReportedLimit[] = decision.shown ?? [reported];
+  const policies = new Map<string, string>();
+  const items: string[] = [];
+  for (const [at, limit] of limits.entries()) {
+    const isAlone = limits.every((other, position) => position === at || other.rule !== limit.rule);
+    const name = isAlone ? limit.rule : `${limit.rule}-${limit.windowSeconds}`;
+    if (policies.has(name)) continue;
+    policies.set(name, `"${name}";q=${limit.limit};w=${limit.windowSeconds}`);
+    const until = at === 0 ? untilMore(limit, decision) : `;t=${wholeSeconds(limit.resetAfterMicros)}`;
+    items.push(`"${name}";r=${limit.remaining}${until}`);
+  }
+  headers['ratelimit-policy'] = [...policies.values()].join(', ');
+  headers['ratelimit'] = items.join(', ');
 }
 
 function addClassic(headers: Record<string, string>, reported: ReportedLimit, reset: number): void {

@@ -52,6 +52,11 @@ export type Decision = {
   readonly shadowDenied: readonly string[];
   /** The tightest limit, or the one that denied; undefined if no limit applied. */
   readonly reported: ReportedLimit | undefined;
+  /**
+   * All limits that applied and may be spoken of: the reported one, then the others that deny, then the tightest. Only
+   * for requests that ask for them, and where there is a reported one.
+   */
+  readonly shown?: readonly ShownLimit[] | undefined;
 };
 
 export type ReportedLimit = {
@@ -64,6 +69,11 @@ export type ReportedLimit = {
   readonly resetAfterMicros: number;
   readonly tier: string | undefined;
   readonly mode: HealthMode;
+};
+
+export type ShownLimit = ReportedLimit & {
+  /** Whether it alone would deny the request. */
+  readonly isExceeded: boolean;
 };
 
 /** What the decision script says of one limit. */
@@ -161,8 +171,16 @@ type Judged = {
   readonly isShown: boolean;
 };
 
-/** The decision on a request, from what the script said of its rules. Throws RangeError if it spoke of others. */
-export function decideOver(selection: Selection, verdict: Verdict, nowMicros: number): Decision {
+/**
+ * The decision on a request, from what the script said of its rules; with all limits that it may speak of if
+ * `needsAllLimits`. Throws RangeError if the script spoke of other rules.
+ */
+export function decideOver(
+  selection: Selection,
+  verdict: Verdict,
+  nowMicros: number,
+  needsAllLimits = false,
+): Decision {
   if (verdict.rules.length !== selection.rules.length || verdict.penalties.length !== selection.penalties.length) {
     throw new RangeError('the verdict is not one on this selection');
   }
@@ -171,14 +189,47 @@ export function decideOver(selection: Selection, verdict: Verdict, nowMicros: nu
     .filter((rule, index) => rule.group !== 0 && verdict.rules[index]?.outcome === 'Denied')
     .map((rule) => `${rule.policy}/${rule.rule}`);
   const common = { penalty, shadowDenied };
+  const decision = { ...common, ...coreOf(selection, verdict, nowMicros, common) };
+  // Most callers are told of one limit: they do not pay for the others.
+  const told =
+    needsAllLimits && decision.reported !== undefined
+      ? { ...decision, shown: shownWith(decision.reported, selection, verdict) }
+      : decision;
+  return verdict.code === 'admitted' ? withExemptions(selection, told) : told;
+}
+
+function coreOf(
+  selection: Selection,
+  verdict: Verdict,
+  nowMicros: number,
+  known: Pick<Decision, 'penalty' | 'shadowDenied'>,
+): Core {
   switch (verdict.code) {
     case 'admitted':
-      return withExemptions(selection, { ...common, ...admitted(selection, verdict, common) });
+      return admitted(selection, verdict, known);
     case 'blocked':
-      return { ...common, ...blocked(verdict, penalty) };
+      return blocked(verdict, known.penalty);
     case 'denied':
-      return { ...common, ...denied(selection, verdict, nowMicros) };
+      return denied(selection, verdict, nowMicros);
   }
+}
+
+/** The reported limit and all others that may be spoken of. A forgiven denial says nothing about this client. */
+function shownWith(reported: ReportedLimit, selection: Selection, verdict: Verdict): ShownLimit[] {
+  const isReported = ({ limit }: Judged): boolean =>
+    limit.policy === reported.policy && limit.rule === reported.rule && limit.windowSeconds === reported.windowSeconds;
+  const isExceeded = ({ outcome }: Judged): boolean => outcome.retryAfterMicros !== 0;
+  const others = [...judgedBy(selection, verdict, 'Denied'), ...judgedBy(selection, verdict, 'Admitted')]
+    .filter((one) => one.isShown && !isReported(one))
+    .toSorted(
+      (one, other) =>
+        Number(isExceeded(other)) - Number(isExceeded(one)) ||
+        one.outcome.remaining * other.limit.capacity - other.outcome.remaining * one.limit.capacity,
+    );
+  return [
+    { ...reported, isExceeded: verdict.code === 'denied' },
+    ...others.map((one) => ({ ...report(one), isExceeded: isExceeded(one) })),
+  ];
 }
 
 type Core = Omit<Decision, 'penalty' | 'shadowDenied'>;

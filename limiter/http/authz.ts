@@ -75,6 +75,7 @@ function toAsked(parts: DoorParts, request: IncomingMessage, target: Target): As
     domain: target.domain,
     cost: undefined,
     isPeek: false,
+    needsAllLimits: parts.headerFamilies.includes('ietf'),
     isTrusted,
     peerIP,
     // The domain says in which header keys are.

@@ -101,7 +101,9 @@ export async function decidePlain(parts: DoorParts, request: IncomingMessage, re
     const input = parseWith(plainRequestSchema, await readBody(request));
     const snapshot = parts.snapshot();
     if (snapshot === undefined) return jsonAnswer(503, { detail: 'no configuration is loaded yet' }, requestId);
-    const result = await ask(parts, snapshot, toPlainAsked(input, parts.checkDomain, callerOf(parts, request)));
+    const needsAllLimits = parts.headerFamilies.includes('ietf');
+    const asked = { ...toPlainAsked(input, parts.checkDomain, callerOf(parts, request)), needsAllLimits };
+    const result = await ask(parts, snapshot, asked);
     return plainAnswer(result, { requestId, nowMicros: parts.clock.nowMicros(), families: parts.headerFamilies });
   } catch (error) {
     const mistake = asBadRequest(error);

@@ -1,5 +1,5 @@
 // What Envoy's rate limit service answers, as plain data: gRPC and JSON write it each in their own way.
-import type { Decision, ReportedLimit } from '../../policy/decision.ts';
+import type { Decision, ReportedLimit, ShownLimit } from '../../policy/decision.ts';
 import type { DomainIndex } from '../../policy/snapshot.ts';
 import type { AskedResult } from '../asked.ts';
 import { wholeSeconds } from '../rate-limit-headers.ts';
@@ -46,16 +46,18 @@ export function statusesOf(
   for (const { question, result } of answered) {
     if (result === undefined) continue;
     const { decision } = result;
-    const meant = meantBy(request, question, decision.reported, domain);
-    for (const position of question.descriptors) {
-      if (meant.includes(position)) statuses[position] = statusOf(decision);
+    // Each descriptor has the first that speaks of it: one that denies, else the tightest.
+    for (const limit of decision.shown ?? [decision.reported]) {
+      for (const position of meantBy(request, question, limit, domain)) {
+        if (statuses[position] === NO_LIMIT) statuses[position] = statusOf(decision, limit);
+      }
     }
   }
   return statuses;
 }
 
 /**
- * The descriptors of a question that the reported limit speaks of: those that carry everything that its rule looks at.
+ * The descriptors of a question that a limit speaks of: those that carry everything that its rule looks at.
  * All of them if it takes several together, and of a denial that no limit explains.
  */
 function meantBy(
@@ -111,8 +113,9 @@ function keyOfAxis(axis: string, entries: ReadonlyMap<string, string>): string |
   }
 }
 
-function statusOf({ action, reported, retryAfterMicros }: Decision): RlsStatus {
-  const code = action === 'ALLOW' ? 'OK' : 'OVER_LIMIT';
+function statusOf({ action, retryAfterMicros }: Decision, reported: ReportedLimit | ShownLimit | undefined): RlsStatus {
+  const isFine = reported !== undefined && 'isExceeded' in reported && !reported.isExceeded;
+  const code = action === 'ALLOW' || isFine ? 'OK' : 'OVER_LIMIT';
   if (reported === undefined) {
     return {
       ...NO_LIMIT,

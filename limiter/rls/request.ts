@@ -98,7 +98,12 @@ function agrees(known: ReadonlyMap<string, string>, entries: readonly RlsEntry[]
   return entries.every(({ key, value }) => !known.has(key) || known.get(key) === value);
 }
 
-export type RlsCaller = { readonly peerIP: string | undefined; readonly isTrusted: boolean };
+export type RlsCaller = {
+  readonly peerIP: string | undefined;
+  readonly isTrusted: boolean;
+  /** Whether the answer speaks of every limit that applied. */
+  readonly needsAllLimits?: boolean;
+};
 
 /** Throws NotUnderstood for what a client may have put into a value: that must not open a way around the limits. */
 export function toAsked(domain: string, { hits, entries }: RlsQuestion, caller: RlsCaller, refundId?: string): Asked {

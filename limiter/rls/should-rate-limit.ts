@@ -19,7 +19,8 @@ export async function shouldRateLimit(
 ): Promise<RlsAnswer> {
   checkShape(request);
   try {
-    const answered = await answerAll(parts, snapshot, request, caller);
+    const needsAllLimits = request.descriptors.length > 1 || parts.rlsHeaderFamilies.includes('ietf');
+    const answered = await answerAll(parts, snapshot, request, { ...caller, needsAllLimits });
     return toAnswer(parts, snapshot, request, answered);
   } catch (error) {
     if (error instanceof NotUnderstood || error instanceof UnknownTier) return refused(parts, request, error);

@@ -90,6 +90,18 @@ describe('the headers of', () => {
     });
   });
 
+  it('several limits are an item each, and windows of one rule have different names', () => {
+    const shown = [
+      { ...reported, isExceeded: false },
+      { ...reported, windowSeconds: 3_600, limit: 100, remaining: 90, resetAfterMicros: 60_000_000, isExceeded: false },
+      { ...reported, rule: 'all', limit: 50, remaining: 49, isExceeded: false },
+    ];
+    expect(headersOf({ ...allowed, shown }, 'ietf')).toEqual({
+      'ratelimit-policy': '"per-consumer-60";q=10;w=60, "per-consumer-3600";q=100;w=3600, "all";q=50;w=60',
+      ratelimit: '"per-consumer-60";r=3;t=2, "per-consumer-3600";r=90;t=60, "all";r=49;t=2',
+    });
+  });
+
   it('a decision without a limit are none, but Retry-After', () => {
     expect(headersOf({ ...allowed, reported: undefined }, 'ietf', 'x-ratelimit')).toEqual({});
     expect(headersOf({ ...denied, reported: undefined }, 'ietf', 'x-ratelimit')).toEqual({ 'retry-after': '6' });

@@ -298,3 +298,40 @@ describe('the reason', () => {
     },
   );
 });
+
+describe('a decision that is to speak of every limit', () => {
+  const half: Judged = [aSelectedLimit({ capacity: 100, rule: 'half' }), admits(50)];
+  const nearlyFull: Judged = [aSelectedLimit({ capacity: 10, rule: 'nearly-full' }), admits(1)];
+  const hidden = aJudgedRule('Admitted', [aSelectedLimit({ rule: 'hidden' }), admits(0)], { isShown: false });
+  const shown = (rules: JudgedRule[], code: 'admitted' | 'denied') =>
+    decideOn({ rules, verdict: { code, retryAfterMicros: code === 'denied' ? SECOND : 0 } }, true).shown?.map(
+      ({ rule, isExceeded }) => [rule, isExceeded],
+    );
+
+  it('lists the tightest first, and none that is hidden, forgiven or in shadow', () => {
+    const forgiven = aJudgedRule('Forgiven', [aSelectedLimit({ rule: 'forgiven' }), denies(5)]);
+    const rules = [aJudgedRule('Admitted', half), aJudgedRule('Admitted', nearlyFull), hidden, forgiven, shadow('s')];
+    expect(shown(rules, 'admitted')).toEqual([
+      ['nearly-full', false],
+      ['half', false],
+    ]);
+  });
+
+  it('lists first the one that takes longest, then others that deny, then what would have admitted', () => {
+    const rules = [
+      aJudgedRule('Admitted', nearlyFull),
+      aJudgedRule('Denied', [aSelectedLimit({ rule: 'short' }), denies(2)]),
+      aJudgedRule('Denied', [aSelectedLimit({ rule: 'long' }), denies(9)]),
+    ];
+    expect(shown(rules, 'denied')).toEqual([
+      ['long', true],
+      ['short', true],
+      ['nearly-full', false],
+    ]);
+  });
+
+  it('lists nothing where no limit may be spoken of, and nothing unless it is asked to', () => {
+    expect(shown([hidden], 'admitted')).toBeUndefined();
+    expect(decideOn({ rules: [admitted()], verdict: { code: 'admitted' } }).shown).toBeUndefined();
+  });
+});

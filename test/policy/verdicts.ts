@@ -98,7 +98,7 @@ type Situation = {
 };
 
 /** The decision on a request of which the script said so. */
-export function decideOn({ rules = [], penalties = [], verdict, cost }: Situation): Decision {
+export function decideOn({ rules = [], penalties = [], verdict, cost }: Situation, needsAllLimits = false): Decision {
   const selection: Selection = {
     rules: rules.map(({ rule }) => (cost === undefined ? rule : { ...rule, cost })),
     penalties: penalties.map(({ penalty }) => penalty),
@@ -114,7 +114,7 @@ export function decideOn({ rules = [], penalties = [], verdict, cost }: Situatio
     rules: rules.map(({ outcome, limits }) => ({ outcome, limits })),
     ...verdict,
   };
-  return decideOver(selection, whole, NOW);
+  return decideOver(selection, whole, NOW, needsAllLimits);
 }
 
 /** The decision where each limit is that of an enforced rule of its own, and none is forgiven. */

@@ -109,9 +109,19 @@ describe('ShouldRateLimit', () => {
     const answer = await ask([descriptor({ plan: 'dave' }), descriptor({ user: 'dave' })]);
     expect(answer.overall_code).toBe(OVER);
     expect(answer.statuses.map(({ code }) => code)).toEqual([OK, OVER]);
+    expect(answer.statuses.map(({ current_limit: limit }) => limit?.name)).toEqual(['per-plan', 'per-user']);
     // All or nothing: the other one was not charged.
     const [plan] = (await ask([descriptor({ plan: 'dave' })])).statuses;
     expect(plan?.limit_remaining).toBe(4);
+  });
+
+  it('says of each descriptor the limit that it is subject to', async () => {
+    const answer = await ask([descriptor({ plan: 'silver' }), descriptor({ user: 'ivan' })]);
+    expect(answer.statuses.map(({ code, current_limit: limit }) => [code, limit?.name])).toEqual([
+      [OK, 'per-plan'],
+      [OK, 'per-user'],
+    ]);
+    expect(answer.statuses.map(({ limit_remaining: left }) => left)).toEqual([4, 1]);
   });
 
   it('judges descriptors that contradict each other one by one', async () => {

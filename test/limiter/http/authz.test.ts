@@ -230,3 +230,12 @@ describe('the client’s address', () => {
     expect(reply.headers['x-ratelimit-remaining']).toBeUndefined();
   });
 });
+
+describe('a request that is subject to several limits', () => {
+  it('is told of all of them, the tightest first', async () => {
+    const { headers } = await ask('/authz/payments/v1', { 'x-forwarded-for': '203.0.113.77' }, { method: 'POST' });
+    expect(headers['ratelimit-policy']).toBe('"writes";q=1;w=3600, "per-consumer";q=2;w=3600');
+    expect(headers['ratelimit']).toMatch(/^"writes";r=0;t=\d+, "per-consumer";r=[12];t=\d+$/);
+    expect(headers['x-ratelimit-limit']).toBe('1');
+  });
+});

@@ -263,6 +263,27 @@ const limiter: Accepted[] = [
       }),
   },
   {
+    name: 'the configuration from the operator, for a start while Redis is away',
+    values: { fullnameOverride: 'edge' },
+    expect: (objects) => {
+      expect(envOf(limiterOf(objects))['SLUICE_SNAPSHOT_URL']).toBe('http://edge-operator:9090/snapshot');
+      const service = find(objects, 'Service', 'edge-operator');
+      expect(at(service, 'spec.ports')).toMatchObject([{ port: 9090, targetPort: 'ops' }]);
+      expect(at(podOf(objects, 'operator'), 'containers.0.ports')).toContainEqual({ name: 'ops', containerPort: 9090 });
+      const selected = at(service, 'spec.selector') as Record<string, string>;
+      expect(operatorOf(objects)).toMatchObject({ spec: { template: { metadata: { labels: selected } } } });
+      const from = at(find(objects, 'NetworkPolicy', '-operator'), 'spec.ingress.0');
+      expect(from).toMatchObject({
+        from: [{ podSelector: { matchLabels: { 'app.kubernetes.io/component': 'limiter' } } }],
+        ports: [{ port: 'ops' }],
+      });
+      expect(at(find(objects, 'NetworkPolicy', '-limiter'), 'spec.egress')).toContainEqual({
+        to: [{ podSelector: { matchLabels: selected } }],
+        ports: [{ protocol: 'TCP', port: 'ops' }],
+      });
+    },
+  },
+  {
     name: 'no autoscaler',
     values: { limiter: { autoscaling: { enabled: false }, replicas: 5 } },
     expect: (objects) => {

@@ -62,9 +62,14 @@ const image = group('The one image of operator and limiter.', {
 });
 
 const redis = group('Where counters and the published configuration live. One of url, existingSecret, development.', {
-  url: text('redis://host:6379/0, or rediss:// for TLS. Anything secret belongs into existingSecret instead.'),
-  existingSecret: secretKey('A Secret that holds the whole URL, with user name and password of an ACL user.', 'url'),
-  caSecret: secretKey('A Secret with the certificate authority of a rediss:// server, in PEM.', 'ca.crt'),
+  url: text(
+    'redis://host[:port][/db], redis+sentinel://host[:port],…/primary[/db] or redis+cluster://host[:port],…; rediss instead of redis for TLS. Anything secret belongs into existingSecret instead.',
+  ),
+  existingSecret: secretKey(
+    'A Secret that holds the whole URL, with user name and password of an ACL user of Redis (redis+sentinel://user:password@…).',
+    'url',
+  ),
+  caSecret: secretKey('A Secret with the certificate authority of a Redis with TLS, in PEM.', 'ca.crt'),
   development: group('A small Redis inside the release. For trying out only: one pod, nothing on disk.', {
     enabled: flag('Start it, and use it.', false),
     image: text('Its image.', 'redis:7'),
@@ -173,7 +178,9 @@ const networkPolicy = group('Network policies: only callers, only Prometheus, no
   redisPorts: z
     .array(z.int().min(1).max(65_535))
     .default([6379])
-    .describe('Ports of Redis, also of Sentinels, to which operator and limiter may connect.'),
+    .describe(
+      'Ports to which operator and limiter may connect: of Redis, and of Sentinels (26379). All that redis.url names must be here.',
+    ),
   redisPeers: list('Where Redis is (peers of an egress rule); empty = any address. The development Redis is known.'),
   apiServerPorts: z
     .array(z.int().min(1).max(65_535))

@@ -108,7 +108,10 @@ const image: Accepted[] = [
 const redis: Accepted[] = [
   {
     name: 'a Redis with TLS and a certificate authority',
-    values: { redis: { url: 'rediss://redis.example:6380', caSecret: { name: 'redis-ca' } } },
+    values: {
+      redis: { url: 'rediss://redis.example:6380', caSecret: { name: 'redis-ca' } },
+      networkPolicy: { redisPorts: [6380] },
+    },
     expect: (objects) => {
       expect(envOf(limiterOf(objects))).toMatchObject({
         SLUICE_REDIS_URL: 'rediss://redis.example:6380',
@@ -118,6 +121,21 @@ const redis: Accepted[] = [
         expect.objectContaining({ name: 'redis-ca', secret: expect.objectContaining({ secretName: 'redis-ca' }) }),
       );
     },
+  },
+  ...['redis+sentinel://a:26379,b/primary', 'rediss+sentinel://[::1]:26379,b:26379/primary/2'].map((url) => ({
+    name: `Sentinels (${url})`,
+    values: { redis: { url }, networkPolicy: { redisPorts: [6379, 26_379] } },
+    expect: (objects: readonly Rendered[]) => expect(envOf(operatorOf(objects))['SLUICE_REDIS_URL']).toBe(url),
+  })),
+  ...['redis+cluster://a,b:6379,c', 'rediss+cluster://a/'].map((url) => ({
+    name: `a Redis Cluster (${url})`,
+    values: { redis: { url } },
+    expect: (objects: readonly Rendered[]) => expect(envOf(limiterOf(objects))['SLUICE_REDIS_URL']).toBe(url),
+  })),
+  {
+    name: 'Sentinels whose ports no network policy looks at',
+    values: { redis: { url: 'redis+sentinel://a/primary' }, networkPolicy: { enabled: false } },
+    expect: (objects) => expect(kindsOf(objects)).not.toContain('NetworkPolicy'),
   },
   {
     name: 'the URL of Redis from a Secret',
@@ -550,6 +568,7 @@ const network: Accepted[] = [
   {
     name: 'other callers, a further rule, and where Redis and the API server are',
     values: {
+      redis: { url: 'redis://redis.example:6380' },
       networkPolicy: {
         callerLabels: { 'sluice.dev/caller': null, zone: 'edge' },
         extraIngress: [{ from: [{ ipBlock: { cidr: '10.0.0.0/8' } }] }],

@@ -16,6 +16,39 @@ const refusedSets: Refused[] = [
     says: ['redis.url must begin with redis://'],
   },
   {
+    name: 'Sentinels without the name of the primary',
+    values: { redis: { url: 'redis+sentinel://a:26379,b:26379' } },
+    says: ['redis.url names Sentinels and no primary', 'redis+sentinel://host,host/primary'],
+  },
+  {
+    name: 'a database of a Redis Cluster',
+    values: { redis: { url: 'redis+cluster://a,b/1' } },
+    says: ['redis.url names a database of a Redis Cluster'],
+  },
+  {
+    name: 'several hosts of what is neither Sentinels nor a Cluster',
+    values: { redis: { url: 'redis://a,b' } },
+    says: ['redis.url names several hosts', 'redis+sentinel://', 'redis+cluster://'],
+  },
+  {
+    name: 'a port of Redis that the network policies would close',
+    values: {
+      redis: { url: 'redis+sentinel://a:26379,b:26380/primary' },
+      networkPolicy: { redisPorts: [6379, 26379] },
+    },
+    says: ['networkPolicy.redisPorts (6379, 26379) lacks 26380, which redis.url uses'],
+  },
+  {
+    name: "the Sentinels' own port, which the network policies would close",
+    values: { redis: { url: 'redis+sentinel://a/primary' } },
+    says: ['networkPolicy.redisPorts (6379) lacks 26379, which redis.url uses'],
+  },
+  {
+    name: 'a password of Sentinels in the values',
+    values: { redis: { url: 'rediss+sentinel://app:secret@a/primary' } },
+    says: ['redis.url holds a user name or password', 'redis.existingSecret'],
+  },
+  {
     name: 'a password in the values',
     values: { redis: { url: 'redis://app:secret@r:6379' } },
     says: ['redis.url holds a user name or password', 'redis.existingSecret'],

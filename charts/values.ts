@@ -65,9 +65,13 @@ const redis = group('Where counters and the published configuration live. One of
   url: text(
     'redis://host[:port][/db], redis+sentinel://host[:port],…/primary[/db] or redis+cluster://host[:port],…; rediss instead of redis for TLS. Anything secret belongs into existingSecret instead.',
   ),
-  existingSecret: secretKey(
+  existingSecret: group(
     'A Secret that holds the whole URL, with user name and password of an ACL user of Redis (redis+sentinel://user:password@…).',
-    'url',
+    {
+      name: text('Name of the Secret, in the namespace of the release.'),
+      key: text('Key inside the Secret.', 'url'),
+      limiterKey: text('Key of the URL for the limiters, when they have an ACL user of their own; empty = the same.'),
+    },
   ),
   caSecret: secretKey('A Secret with the certificate authority of a Redis with TLS, in PEM.', 'ca.crt'),
   development: group('A small Redis inside the release. For trying out only: one pod, nothing on disk.', {

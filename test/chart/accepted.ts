@@ -146,6 +146,14 @@ const redis: Accepted[] = [
       }),
   },
   {
+    name: 'a user of Redis for each role',
+    values: { redis: { url: '', existingSecret: { name: 'redis', limiterKey: 'limiter' } } },
+    expect: (objects) => {
+      const keyOf = (deployment: Rendered) => at(envOf(deployment)['SLUICE_REDIS_URL'], 'secretKeyRef.key');
+      expect([keyOf(operatorOf(objects)), keyOf(limiterOf(objects))]).toEqual(['url', 'limiter']);
+    },
+  },
+  {
     name: 'the development Redis',
     values: { redis: { url: '', development: { enabled: true } } },
     expect: (objects) => {

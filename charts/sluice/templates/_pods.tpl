@@ -64,7 +64,8 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- $redis := $root.Values.redis }}
 - name: SLUICE_REDIS_URL
 {{- if $redis.existingSecret.name }}
-  valueFrom: { secretKeyRef: { name: {{ $redis.existingSecret.name }}, key: {{ $redis.existingSecret.key | quote }} } }
+  {{- $limiterKey := eq $component "limiter" | ternary $redis.existingSecret.limiterKey "" }}
+  valueFrom: { secretKeyRef: { name: {{ $redis.existingSecret.name }}, key: {{ $limiterKey | default $redis.existingSecret.key | quote }} } }
 {{- else if $redis.development.enabled }}
   value: redis://{{ include "sluice.fullname" $root }}-redis:6379
 {{- else }}

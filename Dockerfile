@@ -10,11 +10,12 @@ COPY package.json package-lock.json .npmrc ./
 # No install script is needed: the only one would bring a second node.
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
-# The files are root's and readable for all: user 65532 can run them and cannot change them. All get one time, so that
-# the same sources make the same layer.
+# The files are root's and readable for all: user 65532 can run them and cannot change them. All get one time, and modes
+# that do not depend on how the sources were checked out, so that the same sources make the same layer. V8's compile cache
+# would differ at each build.
 RUN npm run build \
  && node image/assemble.ts /app \
- && chmod -R a+rX /app \
+ && chmod -R u=rwX,go=rX /app \
  && find /app -exec touch --no-dereference --date=@0 {} +
 
 FROM ${RUNTIME_BASE}

@@ -66,10 +66,13 @@ export type LimiterClientOptions = {
   readonly timeoutMs: number;
 };
 
-type HttpReply = { readonly status: number; readonly text: string };
+type HttpReply = { readonly status: number; readonly text: string; readonly isLeaving: boolean };
 
 // In turn, so that each connection soon hears from a limiter that stops that it is to be closed.
 const KEPT_ALIVE = { keepAlive: true, scheduling: 'fifo' } as const;
+
+/** How long a limiter that says that it stops is asked only when no other can be: as long as it takes to be gone. */
+const LEAVING_MILLIS = 10_000;
 
 const MAX_ANSWER_BYTES = 65_536;
 
@@ -85,6 +88,8 @@ export class LimiterClient {
   readonly #urls: readonly Readonly<Record<Endpoint, URL>>[];
   readonly #timeoutMs: number;
   readonly #agents = { 'http:': new HttpAgent(KEPT_ALIVE), 'https:': new HttpsAgent(KEPT_ALIVE) };
+  /** Until when each of the URLs is asked last; milliseconds of the monotonic clock. */
+  readonly #leavingUntil: number[] = [];
   #next = 0;
 
   constructor(options: LimiterClientOptions) {
@@ -131,11 +136,12 @@ export class LimiterClient {
     // Taken once: other checks under way move the turn on, and each limiter must be tried by each of them.
     const first = this.#next;
     this.#next = (first + 1) % this.#urls.length;
-    for (let attempt = 0; attempt < this.#urls.length; attempt += 1) {
-      const url = this.#urls[(first + attempt) % this.#urls.length]?.[path];
+    for (const index of this.#inTurn(first)) {
+      const url = this.#urls[index]?.[path];
       if (url === undefined) break;
       try {
         const reply = await this.#post(url, body, signal);
+        this.#leavingUntil[index] = reply.isLeaving ? performance.now() + LEAVING_MILLIS : 0;
         if (reply.status !== NOT_READY) return reply;
         turnedAway = { reply };
       } catch (error) {
@@ -145,6 +151,20 @@ export class LimiterClient {
     }
     if ('reply' in turnedAway) return turnedAway.reply;
     throw turnedAway.error;
+  }
+
+  /**
+   * All limiters from one on; those that are leaving come last, as a connection to them may end at any moment: first the
+   * one that said so longest ago, as it may be back.
+   */
+  #inTurn(first: number): number[] {
+    const order = this.#urls.map((_, attempt) => (first + attempt) % this.#urls.length);
+    const now = performance.now();
+    const leavingUntil = (index: number): number => {
+      const until = this.#leavingUntil[index] ?? 0;
+      return until > now ? until : 0;
+    };
+    return order.toSorted((one, other) => leavingUntil(one) - leavingUntil(other));
   }
 
   close(): void {
@@ -167,7 +187,8 @@ export class LimiterClient {
             text += chunk;
             if (text.length > MAX_ANSWER_BYTES) response.destroy(new Error('the answer of the limiter is too long'));
           });
-          response.once('end', () => resolve({ status: response.statusCode ?? 0, text }));
+          const isLeaving = response.headers.connection === 'close';
+          response.once('end', () => resolve({ status: response.statusCode ?? 0, text, isLeaving }));
           response.once('error', reject);
         },
       );

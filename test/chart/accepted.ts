@@ -305,7 +305,7 @@ const limiter: Accepted[] = [
       });
       expect(at(find(objects, 'NetworkPolicy', '-limiter'), 'spec.egress')).toContainEqual({
         to: [{ podSelector: { matchLabels: selected } }],
-        ports: [{ protocol: 'TCP', port: 'ops' }],
+        ports: [{ protocol: 'TCP', port: 9090 }],
       });
     },
   },

@@ -40,9 +40,9 @@ function only(text: string): Scenario[] {
   });
 }
 
-function positive(name: string, text: string | undefined, preset: number): number {
+export function positive(name: string, text: string | undefined, preset: number, max = 600): number {
   if (text === undefined || text === '') return preset;
   const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= 600) return value;
-  throw new RangeError(`${name} ${JSON.stringify(text)} is not allowed: must be a whole number from 1 to 600`);
+  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
+  throw new RangeError(`${name} ${JSON.stringify(text)} is not allowed: must be a whole number from 1 to ${max}`);
 }

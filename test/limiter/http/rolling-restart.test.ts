@@ -83,5 +83,5 @@ describe('a rolling restart of limiters under load', () => {
     client.close();
     expect(failures).toEqual([]);
     expect(admitted).toBe(100);
-  });
+  }, 240_000);
 });

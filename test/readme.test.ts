@@ -14,7 +14,7 @@ import { type PrivateRedis, privateRedis } from './harness/redis.ts';
 const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, '..');
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
-const PORT_BASE = 32_000 + (process.pid % 1_000);
+const PORT_BASE = 10_005 + (process.pid % 1_000) * 10;
 
 const blocks = (language: string): string[] =>
   [...README.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, text]) => text ?? '');

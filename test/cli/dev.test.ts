@@ -8,8 +8,8 @@ import { type SluiceProcess, startSluice } from '../harness/processes.ts';
 import { freePort, privateRedis, type PrivateRedis } from '../harness/redis.ts';
 
 const EXAMPLES = join(import.meta.dirname, '../../examples/dev');
-/** Away from what else may run on this machine: the ports are 3000, 8080, ... above it. */
-const PORT_BASE = 30_000 + (process.pid % 1_000);
+/** Away from what else may run, and below the local ends of connections: the ports are 3000, 8080, ... above it. */
+const PORT_BASE = 10_000 + (process.pid % 1_000) * 10;
 const DEMO = `http://127.0.0.1:${PORT_BASE + 3_000}`;
 const LIMITERS = [`http://127.0.0.1:${PORT_BASE + 8_080}`, `http://127.0.0.1:${PORT_BASE + 8_180}`] as const;
 
@@ -22,7 +22,7 @@ beforeAll(async () => {
   cpSync(EXAMPLES, folder, { recursive: true });
   redis = await privateRedis();
   dev = startSluice(['dev', '--resources', folder], { PORT_BASE: String(PORT_BASE), REDIS_URL: redis.url });
-  await eventually(() => expect(dev.output()).toMatch(/ready$/m));
+  await eventually(() => expect(dev.output()).toMatch(/ready$/m), 120_000);
 });
 afterAll(async () => {
   await dev.stop();

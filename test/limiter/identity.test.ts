@@ -127,8 +127,13 @@ describe('the sources of a domain', () => {
 describe('a request that says nothing of who sends it', () => {
   it('is denied where an identity is required', async () => {
     const { status, body } = await ask('deny', { consumer: 'acme', ip: '203.0.113.9' });
-    expect(status).toBe(401);
-    expect(body).toMatchObject({ code: 'IDENTITY_MISSING', title: 'Not identified' });
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      action: 'BLOCK',
+      allowed: false,
+      reason: 'IDENTITY_MISSING',
+      triggered_by: 'Authentication',
+    });
     expect(await before('deny', { api_key: 'key of acme' })).toBe(0);
   });
 

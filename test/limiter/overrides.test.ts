@@ -142,9 +142,9 @@ describe('an exemption', () => {
     const exempt = { action: 'ALLOW', reason: 'EXEMPT', triggered_by: 'Exemption', limit: null };
     expect(await ask('probed', { path: '/healthz/live' })).toMatchObject(exempt);
     expect(await ask('probed', { path: '/healthz', api_key: 'wrong' })).toMatchObject(exempt);
-    expect(await ask('probed', { path: '/v1' })).toMatchObject({ code: 'IDENTITY_MISSING' });
-    expect(await ask('probed', {})).toMatchObject({ code: 'IDENTITY_MISSING' });
-    expect(await ask('half', { path: '/healthz' })).toMatchObject({ code: 'IDENTITY_MISSING' });
+    expect(await ask('probed', { path: '/v1' })).toMatchObject({ reason: 'IDENTITY_MISSING' });
+    expect(await ask('probed', {})).toMatchObject({ reason: 'IDENTITY_MISSING' });
+    expect(await ask('half', { path: '/healthz' })).toMatchObject({ reason: 'IDENTITY_MISSING' });
   });
 
   it('of one policy leaves the request to the others', async () => {

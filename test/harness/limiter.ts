@@ -41,6 +41,7 @@ export type TestLimiterOptions = {
   readonly maxRememberedDenials?: number;
   readonly maxSubjectsPerRule?: number;
   readonly logAllowedPerSecond?: number;
+  readonly logDeniedPerSecond?: number;
 };
 
 /** Where the limiters of these tests read their configuration. */
@@ -69,6 +70,7 @@ export async function startTestLimiter(options: TestLimiterOptions): Promise<Tes
     maxRememberedDenials: options.maxRememberedDenials,
     maxSubjectsPerRule: options.maxSubjectsPerRule,
     logAllowedPerSecond: options.logAllowedPerSecond,
+    logDeniedPerSecond: options.logDeniedPerSecond,
     log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(parse(line)) }),
   });
   const url = `http://127.0.0.1:${port}`;

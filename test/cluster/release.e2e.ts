@@ -130,7 +130,7 @@ describe('when a part is killed', () => {
   const leader = async (): Promise<string> =>
     (await get<{ spec: { holderIdentity: string } }>('lease', 'sluice-operator')).spec.holderIdentity;
 
-  it('has the standby lead when the leading operator is gone, and loses nothing', async () => {
+  it('has another operator lead when the leading one is gone, and loses nothing', async () => {
     const before = await leader();
     const pods = await untilPods('operator', 2);
     const victim = pods.find(({ name }) => before.startsWith(`${name}_`));
@@ -140,8 +140,9 @@ describe('when a part is killed', () => {
     const status = await untilReady('ratelimitpolicy', 'orphan');
     expect(conditionOf(status, 'Enforced')).toMatchObject({ status: 'True' });
     const after = await leader();
+    // The standby, or the pod that took the place of the one that is gone: whichever asked first.
     expect(after).not.toBe(before);
-    expect(pods.some(({ name }) => name !== victim?.name && after.startsWith(`${name}_`))).toBe(true);
+    expect(after.startsWith(`${victim?.name}_`)).toBe(false);
     // What was counted before is counted still.
     expect(await ask(inDomain('first', 'alice'))).toMatchObject([{ reason: 'RATE_LIMIT_EXCEEDED' }]);
   });

@@ -310,9 +310,13 @@ function exemptionOf(
 
 /** What a request takes: a trusted header or a trusted caller may say more than is usual, up to a bound. */
 function costOf({ cost }: IndexedRule, context: RequestContext): number {
-  const asked = cost.header !== undefined && context.hasTrustedHeaders ? context.headers?.get(cost.header) : undefined;
-  const said = asked !== undefined && /^[0-9]{1,15}$/.test(asked) ? Number(asked) : context.cost;
+  const header = cost.header !== undefined && context.hasTrustedHeaders ? context.headers?.get(cost.header) : undefined;
+  const said = header === undefined ? context.cost : wholeNumber(header);
   return said === undefined ? cost.default : Math.min(Math.max(said, cost.default), cost.max);
+}
+
+function wholeNumber(text: string): number | undefined {
+  return /^[0-9]{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
 /**

@@ -121,6 +121,7 @@ describe('what a request costs', () => {
     'is the default for a header that is no whole number: "%s"',
     (header) => {
       expect(cost(priced, trusted(header))).toBe(3);
+      expect(cost(priced, trusted(header, { cost: 30 }))).toBe(3);
     },
   );
 

@@ -270,7 +270,7 @@ function waitsFor(
 
 function costOf({ cost }: Rule, request: ModelRequest): number {
   const said = cost?.header === undefined || !request.isTrusted ? undefined : request.headers?.[cost.header];
-  const asked = said !== undefined && /^\d+$/.test(said) ? Number(said) : (request.cost ?? 1);
+  const asked = said === undefined ? (request.cost ?? 1) : /^\d+$/.test(said) ? Number(said) : 0;
   return Math.min(cost?.max ?? 1_000_000, Math.max(cost?.default ?? 1, asked));
 }
 

@@ -22,7 +22,7 @@ export type TimedRequest = { readonly at: bigint; readonly request: DecideReques
  * Decides many requests, each at its own virtual time, without waiting between them: the time of each is set right
  * before it on the same connection. For tests that make hundreds of thousands of decisions.
  */
-export async function decideAll(
+async function decideAll(
   redis: Redis,
   names: Names,
   requests: readonly TimedRequest[],
@@ -39,3 +39,43 @@ export async function decideAll(
     }),
   );
 }
+
+/** One random sequence in play against its model. */
+export interface Lane {
+  /** What it was drawn as; shown when the model disagrees. */
+  readonly drawn: unknown;
+  /** The request of a step, or undefined after the last. */
+  next(index: number): TimedRequest | undefined;
+  /** Throws if the model expects another verdict. */
+  check(verdict: TimedVerdict): void;
+}
+
+/** Plays sequences side by side, each step of all of them in one go, and empties Redis; returns how many steps there were. */
+export async function playLanes(redis: Redis, names: Names, lanes: readonly Lane[]): Promise<number> {
+  let steps = 0;
+  for (let index = 0; ; index += 1) {
+    const asking = lanes.flatMap((lane) => {
+      const next = lane.next(index);
+      return next === undefined ? [] : [{ lane, next }];
+    });
+    if (asking.length === 0) break;
+    const requests = asking.map(({ next }) => next);
+    const verdicts = await decideAll(redis, names, requests);
+    asking.forEach(({ lane }, i) => check(lane, index, verdicts[i]));
+    steps += asking.length;
+  }
+  await redis.flushall();
+  return steps;
+}
+
+function check(lane: Lane, index: number, verdict: TimedVerdict | undefined): void {
+  if (verdict === undefined) throw new Error('no verdict');
+  try {
+    lane.check(verdict);
+  } catch (error) {
+    throw new Error(`step ${index} of ${shown(lane.drawn)}`, { cause: error });
+  }
+}
+
+const shown = (drawn: unknown): string =>
+  JSON.stringify(drawn, (_key, value: unknown) => (typeof value === 'bigint' ? Number(value) : value));

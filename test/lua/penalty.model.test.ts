@@ -5,7 +5,7 @@ import { RedisClock } from '../../store/clock.ts';
 import { Decider, type TimedVerdict } from '../../store/decide.ts';
 import type { DecideRequest } from '../../store/decide-wire.ts';
 import { createNames } from '../../store/names.ts';
-import { decideAll } from '../harness/lanes.ts';
+import { type Lane, playLanes } from '../harness/lanes.ts';
 import { aPenalty, punishableRequest } from '../harness/penalties.ts';
 import { aRule } from '../harness/plain.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
@@ -136,7 +136,7 @@ function toCompiled({ tolerancePercent, window, minStep, steps, percent, block }
 }
 
 /** One subject, with the model beside it. */
-class Lane {
+class PenaltyLane implements Lane {
   readonly drawn: Drawn;
   readonly #model: PenaltyModel;
   readonly #limits: readonly ModelLimit[];
@@ -187,36 +187,6 @@ class Lane {
   }
 }
 
-async function play(drawn: readonly Drawn[]): Promise<Set<string>> {
-  const lanes = drawn.map((one) => new Lane(one));
-  for (let index = 0; ; index += 1) {
-    const asking = lanes.flatMap((lane) => {
-      const next = lane.next(index);
-      return next === undefined ? [] : [{ lane, next }];
-    });
-    if (asking.length === 0) break;
-    const verdicts = await decideAll(
-      server.redis,
-      names,
-      asking.map(({ next }) => next),
-    );
-    asking.forEach(({ lane }, i) => {
-      const verdict = verdicts[i];
-      if (verdict === undefined) throw new Error('no verdict');
-      try {
-        lane.check(verdict);
-      } catch (error) {
-        const shown = JSON.stringify(lane.drawn, (_key, value: unknown) =>
-          typeof value === 'bigint' ? Number(value) : value,
-        );
-        throw new Error(`step ${index} of ${shown}`, { cause: error });
-      }
-    });
-  }
-  await server.redis.flushall();
-  return new Set(lanes.flatMap((lane) => [...lane.seen]));
-}
-
 describe('the penalty state machine against an independent model', () => {
   it(
     'makes all transitions and only those, at exactly their times, and counts the same violations [P41] [P42]',
@@ -225,7 +195,9 @@ describe('the penalty state machine against an independent model', () => {
       const seen = new Set<string>();
       for (let first = 0; first < SEQUENCES; first += LANES) {
         const drawn = fc.sample(sequence, { numRuns: Math.min(LANES, SEQUENCES - first), seed: seed + first });
-        for (const one of await play(drawn)) seen.add(one);
+        const lanes = drawn.map((one) => new PenaltyLane(one));
+        await playLanes(server.redis, names, lanes);
+        for (const lane of lanes) for (const one of lane.seen) seen.add(one);
       }
       // What the model was put to the test with.
       for (const rise of ['NORMAL -> WARN', 'WARN -> THROTTLE', 'THROTTLE -> TEMP_BLOCK', 'THROTTLE -> BLOCK']) {

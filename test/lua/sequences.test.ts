@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { TimedVerdict } from '../../store/decide.ts';
 import type { DecideRequest } from '../../store/decide-wire.ts';
 import { createNames } from '../../store/names.ts';
-import { decideAll } from '../harness/lanes.ts';
+import { type Lane, playLanes } from '../harness/lanes.ts';
 import { aRule } from '../harness/plain.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { toSelected } from './limits.ts';
@@ -72,7 +72,7 @@ const sequence = (algorithms: readonly Algorithm[]) =>
 type Sequence = typeof sequence extends (...args: never[]) => fc.Arbitrary<infer Drawn> ? Drawn : never;
 
 /** One sequence, with the model beside it. */
-class Lane {
+class RulesLane implements Lane {
   readonly drawn: Sequence;
   readonly #rules: readonly ModelRule[];
   readonly #model = new RulesModel();
@@ -149,39 +149,6 @@ class Lane {
   }
 }
 
-const shown = (drawn: Sequence): string =>
-  JSON.stringify(drawn, (_key, value: unknown) => (typeof value === 'bigint' ? Number(value) : value));
-
-/** Plays some sequences side by side; returns how many steps there were, and how many denials. */
-async function play(drawn: readonly Sequence[]): Promise<{ steps: number; denials: number }> {
-  const lanes = drawn.map((one) => new Lane(one));
-  let steps = 0;
-  for (let index = 0; ; index += 1) {
-    const asking = lanes.flatMap((lane) => {
-      const next = lane.next(index);
-      return next === undefined ? [] : [{ lane, next }];
-    });
-    if (asking.length === 0) break;
-    const verdicts = await decideAll(
-      server.redis,
-      names,
-      asking.map(({ next }) => next),
-    );
-    asking.forEach(({ lane }, i) => {
-      const verdict = verdicts[i];
-      if (verdict === undefined) throw new Error('no verdict');
-      try {
-        lane.check(verdict);
-      } catch (error) {
-        throw new Error(`step ${index} of ${shown(lane.drawn)}`, { cause: error });
-      }
-    });
-    steps += asking.length;
-  }
-  await server.redis.flushall();
-  return { steps, denials: lanes.reduce((sum, lane) => sum + lane.denials, 0) };
-}
-
 describe('random sequences over several rules [P1] [P2] [P3] [P7] [P8]', () => {
   it.each<[string, readonly Algorithm[]]>([
     ['token buckets', ['TokenBucket']],
@@ -198,9 +165,9 @@ describe('random sequences over several rules [P1] [P2] [P3] [P7] [P8]', () => {
           numRuns: Math.min(LANES, SEQUENCES - first),
           seed: seed + first,
         });
-        const { steps, denials } = await play(drawn);
-        total.steps += steps;
-        total.denials += denials;
+        const lanes = drawn.map((one) => new RulesLane(one));
+        total.steps += await playLanes(server.redis, names, lanes);
+        for (const lane of lanes) total.denials += lane.denials;
       }
       expect(total.steps).toBeGreaterThan(SEQUENCES * 3);
       // Both verdicts are put to the test.

@@ -1,11 +1,10 @@
 // The operator: reads all resources, publishes what they say, and writes back what the pods acknowledge. Imports
 // policy/ and store/; hands out one running operator to cli/.
-import type { RedisClient } from '../store/connection.ts';
 import type { Logger } from 'pino';
 import type { RawResource } from '../policy/resource.ts';
 import { allKinds } from '../policy/schema/kinds.ts';
 import { subscribeToChanges, type Subscription } from '../store/changes.ts';
-import { connect, disconnect } from '../store/connection.ts';
+import { connect, disconnect, type RedisClient } from '../store/connection.ts';
 import { StoreError } from '../store/errors.ts';
 import { createNames, type Names } from '../store/names.ts';
 import { Configurer, type Peppers } from './configurer.ts';

@@ -1,5 +1,4 @@
-import type { RedisClient } from './connection.ts';
-import { connect, disconnect } from './connection.ts';
+import { connect, disconnect, type RedisClient } from './connection.ts';
 import type { Names } from './names.ts';
 
 /** What is announced on the channel: that something of this kind changed. What exactly is read, never believed. */

@@ -9,6 +9,7 @@ import {
   withExemptions,
 } from '../policy/decision.ts';
 import { partitionOf } from '../policy/hash.ts';
+import { type RequestLimit, selectRequestLimit } from '../policy/request-limit.ts';
 import { clientText, type IPAddress, parseIP } from '../policy/ip.ts';
 import {
   isExemptForEveryone,
@@ -45,6 +46,8 @@ export type CheckRequest = {
   readonly consumer: string | undefined;
   readonly tenant: string | undefined;
   readonly tier: string | undefined;
+  /** A limit in the place of all that the policies have for it; of trusted callers only. */
+  readonly limit?: RequestLimit | undefined;
   readonly context: {
     /** Upper case. */
     readonly method?: string | undefined;
@@ -154,23 +157,26 @@ export class Checker {
     }
     const context = contextOf(request, identification, { address, clientIP });
     const isKnown = identification.kind === 'identified';
-    const { isPeek, needsAllLimits } = request;
-    const decision = await this.#decide(domain, context, { isPeek, needsAllLimits, isKnown, trace });
+    const { isPeek, needsAllLimits, limit } = request;
+    const decision = await this.#decide(domain, context, { isPeek, needsAllLimits, limit, isKnown, trace });
     return this.#finish(domain.domain, { decision, tier: context.tier, revision });
   }
 
   async #decide(
     domain: DomainIndex,
     context: RequestContext,
-    options: Pick<CheckRequest, 'isPeek' | 'needsAllLimits'> & {
+    options: Pick<CheckRequest, 'isPeek' | 'needsAllLimits' | 'limit'> & {
       readonly isKnown: boolean;
       readonly trace: CheckTrace | undefined;
     },
   ): Promise<Decision> {
     const { decider, clock, metrics, subjects } = this.#parts;
-    const { isPeek, needsAllLimits, isKnown, trace } = options;
+    const { isPeek, needsAllLimits, limit, isKnown, trace } = options;
     const nowMicros = clock.nowMicros();
-    const selected = selectRules(domain, context, nowMicros, trace?.onRule);
+    const selected =
+      limit === undefined
+        ? selectRules(domain, context, nowMicros, trace?.onRule)
+        : selectRequestLimit(domain, context, nowMicros, limit);
     for (const { policy, rule, input } of selected.missing) metrics.countMissingInput(policy, rule, input);
     if (trace) Object.assign(trace, { context, nowMicros, selection: selected });
     const early = decideWithoutCounters(selected, nowMicros);

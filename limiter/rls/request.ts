@@ -1,7 +1,12 @@
 // A request of Envoy's rate limit service, whether it came over gRPC or as JSON: what both turn into, and how that
 // becomes questions to the engine.
 import { parseIP } from '../../policy/ip.ts';
+import type { RequestLimit } from '../../policy/request-limit.ts';
+import { MAX_REQUEST_SECONDS } from '../../policy/schema/limit.ts';
 import { type Asked, hostOf, NotUnderstood, understoodPath } from '../asked.ts';
+
+/** `unit` is one of Envoy's RateLimitUnit: 1 = second, 2 = minute, 3 = hour, 4 = day; others cannot be kept here. */
+export type BroughtLimit = { readonly requestsPerUnit: number; readonly unit: number };
 
 export type RlsEntry = { readonly key: string; readonly value: string };
 
@@ -11,8 +16,8 @@ export type RlsDescriptor = {
   readonly hitsAddend: number | undefined;
   /** The hits are given back. */
   readonly isNegativeHits: boolean;
-  /** A limit that the caller brings along. */
-  readonly limit: { readonly requestsPerUnit: number; readonly unit: number } | undefined;
+  /** A limit that the caller brings along, as it came. */
+  readonly limit: BroughtLimit | undefined;
 };
 
 export type RlsRequest = {
@@ -38,7 +43,23 @@ export type RlsQuestion = {
   /** Positions of the descriptors in the request. */
   readonly descriptors: readonly number[];
   readonly entries: ReadonlyMap<string, string>;
+  /** The limit by which it is judged instead of those of the policies. */
+  readonly limit: BroughtLimit | undefined;
 };
+
+const WINDOWS: readonly ({ readonly name: string; readonly seconds: number } | undefined)[] = [
+  undefined,
+  { name: 'limit-per-second', seconds: 1 },
+  { name: 'limit-per-minute', seconds: 60 },
+  { name: 'limit-per-hour', seconds: 3_600 },
+  { name: 'limit-per-day', seconds: 86_400 },
+];
+
+/** Whether a limit that was brought along can be kept: its unit has a window, and the counters can hold so many. */
+export function canBeKept({ requestsPerUnit, unit }: BroughtLimit): boolean {
+  const seconds = WINDOWS[unit]?.seconds;
+  return seconds !== undefined && requestsPerUnit * seconds <= MAX_REQUEST_SECONDS;
+}
 
 const MAX_DESCRIPTORS = 64;
 const MAX_ENTRIES = 64;
@@ -70,19 +91,25 @@ export function checkShape(request: RlsRequest): void {
 
 /**
  * Descriptors are facts about one request, so those that agree are one question: a rule that two of them satisfy
- * counts once. Where two give different values to a key, or take different hits, they are questions of their own.
+ * counts once. Where two give different values to a key, or take different hits, they are questions of their own, and so is
+ * each that brings a limit along.
  */
 export function questionsOf(request: RlsRequest): RlsQuestion[] {
-  const questions: { hits: Hits; descriptors: number[]; entries: Map<string, string> }[] = [];
+  const questions: (RlsQuestion & { descriptors: number[]; entries: Map<string, string> })[] = [];
   for (const [position, descriptor] of request.descriptors.entries()) {
+    const { limit, entries } = descriptor;
     const hits = hitsOf(request, descriptor);
-    const joined = questions.find((one) => isSame(one.hits, hits) && agrees(one.entries, descriptor.entries));
-    const question = joined ?? { hits, descriptors: [], entries: new Map<string, string>() };
+    const joined = limit === undefined ? questions.find((one) => canJoin(one, hits, entries)) : undefined;
+    const question = joined ?? { hits, limit, descriptors: [], entries: new Map<string, string>() };
     if (joined === undefined) questions.push(question);
     question.descriptors.push(position);
-    for (const { key, value } of descriptor.entries) question.entries.set(key, value);
+    for (const { key, value } of entries) question.entries.set(key, value);
   }
   return questions;
+}
+
+function canJoin(one: RlsQuestion, hits: Hits, entries: readonly RlsEntry[]): boolean {
+  return one.limit === undefined && isSame(one.hits, hits) && agrees(one.entries, entries);
 }
 
 function hitsOf(request: RlsRequest, descriptor: RlsDescriptor): Hits {
@@ -106,7 +133,8 @@ export type RlsCaller = {
 };
 
 /** Throws NotUnderstood for what a client may have put into a value: that must not open a way around the limits. */
-export function toAsked(domain: string, { hits, entries }: RlsQuestion, caller: RlsCaller, refundId?: string): Asked {
+export function toAsked(domain: string, question: RlsQuestion, caller: RlsCaller, refundId?: string): Asked {
+  const { hits, entries, limit } = question;
   for (const [key, value] of entries) checkValue(key, value);
   if (hits.cost !== undefined && !(Number.isSafeInteger(hits.cost) && hits.cost <= MAX_HITS)) {
     throw new NotUnderstood('BAD_VALUE', `hits_addend ${hits.cost}: must be at most ${MAX_HITS}`);
@@ -126,6 +154,7 @@ export function toAsked(domain: string, { hits, entries }: RlsQuestion, caller: 
     consumer: nonEmpty(entries.get('consumer')),
     tenant: nonEmpty(entries.get('tenant')),
     tier: nonEmpty(entries.get('tier')),
+    limit: limit === undefined ? undefined : toRequestLimit(limit, entries),
     refundId,
     context: {
       method: nonEmpty(entries.get('method'))?.toUpperCase(),
@@ -135,6 +164,16 @@ export function toAsked(domain: string, { hits, entries }: RlsQuestion, caller: 
       descriptors: otherThanFields(entries),
     },
   };
+}
+
+/** Undefined if it cannot be kept. */
+function toRequestLimit(
+  { requestsPerUnit, unit }: BroughtLimit,
+  countBy: ReadonlyMap<string, string>,
+): RequestLimit | undefined {
+  const window = WINDOWS[unit];
+  if (window === undefined) return undefined;
+  return { name: window.name, requests: requestsPerUnit, windowSeconds: window.seconds, countBy };
 }
 
 /** What is said by these keys is a field of the request; every other key is a descriptor. */

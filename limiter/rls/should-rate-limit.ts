@@ -5,7 +5,7 @@ import { NotUnderstood, UnknownTier } from '../asked.ts';
 import { ask, type DoorParts } from '../door.ts';
 import { rateLimitHeaders } from '../rate-limit-headers.ts';
 import { type Answered, type RlsAnswer, statusesOf } from './answer.ts';
-import { checkShape, questionsOf, type RlsCaller, type RlsRequest, toAsked } from './request.ts';
+import { canBeKept, checkShape, questionsOf, type RlsCaller, type RlsRequest, toAsked } from './request.ts';
 
 /**
  * Envoy's question: may this request pass? Throws BadRlsRequest when the gateway's configuration is wrong. What a client
@@ -14,10 +14,11 @@ import { checkShape, questionsOf, type RlsCaller, type RlsRequest, toAsked } fro
 export async function shouldRateLimit(
   parts: DoorParts,
   snapshot: Snapshot,
-  request: RlsRequest,
+  asked: RlsRequest,
   caller: RlsCaller,
 ): Promise<RlsAnswer> {
-  checkShape(request);
+  checkShape(asked);
+  const request = withoutVainLimits(parts, asked, caller);
   try {
     const needsAllLimits = request.descriptors.length > 1 || parts.rlsHeaderFamilies.includes('ietf');
     const answered = await answerAll(parts, snapshot, request, { ...caller, needsAllLimits });
@@ -26,6 +27,18 @@ export async function shouldRateLimit(
     if (error instanceof NotUnderstood || error instanceof UnknownTier) return refused(parts, request, error);
     throw error;
   }
+}
+
+/** The request without limits that it brings in vain: they are counted, and what the policies say holds. */
+function withoutVainLimits({ metrics }: DoorParts, request: RlsRequest, { isTrusted }: RlsCaller): RlsRequest {
+  if (request.descriptors.every(({ limit }) => limit === undefined)) return request;
+  if (!isTrusted) metrics.countUntrustedWord('limit');
+  const descriptors = request.descriptors.map((descriptor) => {
+    if (descriptor.limit === undefined || (isTrusted && canBeKept(descriptor.limit))) return descriptor;
+    if (isTrusted) metrics.countRefused('BAD_LIMIT');
+    return { ...descriptor, limit: undefined };
+  });
+  return { ...request, descriptors };
 }
 
 /** Questions that contradict each other are asked one by one; what some of them took is given back if any is denied. */

@@ -117,11 +117,11 @@ const autoscaling = group('Horizontal pod autoscaler of the limiter.', {
   }),
 });
 
-const networks = (description: string) =>
+const networks = (description: string, empty: string) =>
   z
     .array(z.string().regex(/^[0-9a-fA-F:.]+\/\d{1,3}$/))
     .default([])
-    .describe(`${description} Empty = private networks.`);
+    .describe(`${description} Empty = ${empty}.`);
 
 const tls = group('TLS of the ports for callers, HTTP and gRPC.', {
   existingSecret: text(
@@ -140,8 +140,15 @@ const limiter = group('The limiter: decides about requests.', {
     .enum(['Allow', 'Deny'])
     .default('Allow')
     .describe('What becomes of requests to a domain that no policy speaks of.'),
-  trustedCallers: networks('Networks whose words about consumer, tenant, tier, address and cost are believed.'),
-  trustedProxyCIDRs: networks('Networks of gateways whose X-Forwarded-* headers are believed.'),
+  trustedCallers: networks(
+    'Networks whose words about consumer, tenant, tier, address and cost are believed.',
+    'private networks',
+  ),
+  trustedProxyCIDRs: networks('Networks of gateways whose X-Forwarded-* headers are believed.', 'private networks'),
+  opsAllowed: networks(
+    'Networks that may ask the ops port for more than probes and metrics: explanations, penalties, pardons. They need `networkPolicy.extraIngress` as well.',
+    'loopback only, which is what `kubectl port-forward` is',
+  ),
   redisDeadlineMs: count(
     'Milliseconds that a decision waits for Redis before the failure policy decides.',
     100,

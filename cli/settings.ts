@@ -181,6 +181,12 @@ const limiterOnly = {
     networks,
     PRIVATE_NETWORKS.join(','),
   ),
+  opsAllowed: setting(
+    'ops-allowed',
+    'networks that may ask the ops port for more than probes and metrics: explanations, penalties, pardons',
+    networks,
+    DOOR_DEFAULTS.opsAllowed.join(','),
+  ),
   rateLimitHeaders: setting(
     'rate-limit-headers',
     `how clients are told of their limits: none, or some of ${HEADER_FAMILIES.join(', ')}`,
@@ -342,6 +348,7 @@ function doorSettings(values: Values): DoorSettings {
     grpcPort: Number(values['grpcPort']),
     trustedCallers: itemsOf(values['trustedCallers']),
     trustedProxyCIDRs: itemsOf(values['trustedProxyCidrs']),
+    opsAllowed: itemsOf(values['opsAllowed']),
     headerFamilies: itemsOf(values['rateLimitHeaders']).filter(isHeaderFamily),
     rlsHeaderFamilies: itemsOf(values['rlsHeaders']).filter(isHeaderFamily),
     grpcMaxConnectionAgeMillis: Number(values['grpcMaxConnectionAgeSeconds']) * 1000,

@@ -9,6 +9,8 @@ export type DoorSettings = {
   readonly trustedCallers: readonly string[];
   /** Networks whose X-Forwarded-* headers are believed. */
   readonly trustedProxyCIDRs: readonly string[];
+  /** Networks that may ask the port for operators for more than probes and metrics. */
+  readonly opsAllowed: readonly string[];
   /** How clients of gateways are told of their limits. */
   readonly headerFamilies: readonly HeaderFamily[];
   /** The same for what Envoy is asked to add; it makes X-RateLimit-* by itself. */
@@ -25,6 +27,7 @@ export const DOOR_DEFAULTS: DoorSettings = {
   grpcPort: undefined,
   trustedCallers: PRIVATE_NETWORKS,
   trustedProxyCIDRs: PRIVATE_NETWORKS,
+  opsAllowed: ['127.0.0.0/8', '::1/128'],
   headerFamilies: ['x-ratelimit', 'ietf'],
   rlsHeaderFamilies: ['ietf'],
   grpcMaxConnectionAgeMillis: 300_000,

@@ -13,6 +13,7 @@ import { createDoors, type HttpDoors } from './http/server.ts';
 import { createOps } from './ops/server.ts';
 import type { LimiterOptions } from './options.ts';
 import { Penalties } from './penalties.ts';
+import { networksOf } from './trust.ts';
 
 /** How long callers have to close their connections. */
 const LEAVE_MILLIS = 1_000;
@@ -57,6 +58,7 @@ function putDoors(assembly: Assembly, options: LimiterOptions, doors: DoorSettin
   const door = doorPartsOf(assembly, options, doors);
   const ops = createOps({
     door,
+    operators: networksOf(doors.opsAllowed),
     penalties: new Penalties(store.decisions, store.names, options.redisDeadlineMillis),
     explain: (snapshot, asked) => explain(checker, snapshot, asked),
     isReady: isServing,

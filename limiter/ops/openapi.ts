@@ -29,6 +29,7 @@ type Answers = Readonly<Record<string, readonly [description: string, schema?: z
 const PROBLEM = 'application/problem+json';
 const BAD: Answers = { '400': ['What is wrong with the request, by field.', problemSchema] };
 const NOT_READY: Answers = { '503': ['No configuration is loaded yet.', problemSchema] };
+const STRANGER: Answers = { '403': ['The address of the caller is not one of --ops-allowed.', problemSchema] };
 const INVALID_KEY: Answers = { '401': ['The API key is not valid for this domain.', problemSchema] };
 
 /** OpenAPI 3.1. */
@@ -125,6 +126,7 @@ function operationPaths(): Record<string, object> {
         operation('explain', 'Decide without counting, and tell how it came about', decisionRequestSchema, {
           '200': ['The whole path of the decision.'],
           ...BAD,
+          ...STRANGER,
           ...NOT_READY,
         }),
       ),
@@ -134,6 +136,7 @@ function operationPaths(): Record<string, object> {
         ...operation('penalties', 'Subjects above NORMAL', undefined, {
           '200': ['Those that stay so longest first.', penaltiesSchema],
           ...BAD,
+          ...STRANGER,
           ...NOT_READY,
         }),
         parameters: queryParameters(penaltiesQuerySchema),
@@ -144,6 +147,7 @@ function operationPaths(): Record<string, object> {
         operation('pardon', 'Lift a penalty', pardonRequestSchema, {
           '200': ['The state before.', pardonAnswerSchema],
           ...BAD,
+          ...STRANGER,
           ...NOT_READY,
         }),
       ),
@@ -153,6 +157,7 @@ function operationPaths(): Record<string, object> {
         ...operation('denied', 'Who is denied most, as far as this pod saw it', undefined, {
           '200': ['The most denied first.', deniedSchema],
           ...BAD,
+          ...STRANGER,
         }),
         parameters: queryParameters(deniedQuerySchema),
       }),

@@ -1,4 +1,5 @@
-// What operators ask a pod: probes, metrics, explanations, penalties. On a port of its own that callers do not reach.
+// What operators ask a pod: probes, metrics, explanations, penalties. On a port of its own that callers do not reach;
+// whoever reaches it to read metrics may not ask for the rest.
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { dirname } from 'node:path';
@@ -21,11 +22,16 @@ import { type HttpAnswer, problemAnswer } from '../http/answer.ts';
 import { asBadRequest, answerToMistake, notReady } from '../http/problem.ts';
 import { BadRequest, decisionRequestSchema, parseWith, toAsked } from '../http/request.ts';
 import { NoSuchPenalty, type Penalties } from '../penalties.ts';
+import type { Networks } from '../trust.ts';
+import { admitOperators } from './admission.ts';
+import { idOf, send } from './answers.ts';
 import { describeApi } from './openapi.ts';
 import { deniedQuerySchema, pardonRequestSchema, penaltiesQuerySchema } from './requests.ts';
 
 export type OpsParts = {
   readonly door: DoorParts;
+  /** Who may ask for more than probes and metrics. */
+  readonly operators: Networks;
   readonly penalties: Penalties;
   /** How a decision comes about, without counting. */
   readonly explain: (snapshot: Snapshot, asked: Asked) => Promise<unknown>;
@@ -44,6 +50,7 @@ export function createOps(parts: OpsParts): Server {
     response.set('x-request-id', idOf(response));
     next();
   });
+  app.use(admitOperators(parts.operators));
   // The text as it came: the schemas of the callers' port read it, with the same errors.
   app.use(express.text({ type: () => true, limit: '256kb' }));
   addProbes(app, parts);
@@ -220,9 +227,3 @@ function queryOf<S extends z.ZodType>(schema: S, request: Request): z.output<S> 
 }
 
 const bodyOf = (request: Request): string => (typeof request.body === 'string' ? request.body : '');
-
-const idOf = (response: Response): string => String(response.locals['requestId']);
-
-function send(response: Response, { status, headers, body }: HttpAnswer): void {
-  response.status(status).set(headers).send(body);
-}

@@ -270,11 +270,17 @@ const limiter: Accepted[] = [
   {
     name: 'who is trusted, and how long a pod drains',
     values: {
-      limiter: { trustedCallers: ['10.0.0.0/8', 'fd00::/8'], trustedProxyCIDRs: ['10.1.0.0/16'], drainSeconds: 7 },
+      limiter: {
+        trustedCallers: ['10.0.0.0/8', 'fd00::/8'],
+        trustedProxyCIDRs: ['10.1.0.0/16'],
+        opsAllowed: ['10.2.0.0/16'],
+        drainSeconds: 7,
+      },
     },
     expect: (objects) =>
       expect(envOf(limiterOf(objects))).toMatchObject({
         SLUICE_TRUSTED_CALLERS: '10.0.0.0/8,fd00::/8',
+        SLUICE_OPS_ALLOWED: '10.2.0.0/16',
         SLUICE_TRUSTED_PROXY_CIDRS: '10.1.0.0/16',
         SLUICE_DRAIN_MS: '7000',
       }),

@@ -90,6 +90,7 @@ describe('settings', () => {
   });
 
   it.each<[string, string, string]>([
+    ['opsAllowed', 'localhost', 'must be networks such as 10.0.0.0/8, separated by commas'],
     ['trustedCallers', '10.0.0.0/33', 'must be networks such as 10.0.0.0/8, separated by commas'],
     ['trustedProxyCidrs', '10.0.0.0/8,localhost', 'must be networks such as 10.0.0.0/8, separated by commas'],
     ['rateLimitHeaders', 'x-rate', 'must be none, or some of x-ratelimit, '],

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DOOR_DEFAULTS } from '../../../limiter/door-settings.ts';
+import { networksOf } from '../../../limiter/trust.ts';
 import { eventually } from '../../harness/eventually.ts';
 import {
   type Answer,
@@ -259,6 +261,42 @@ describe('the port for operators', () => {
     expect(large.headers.get('content-type')).toMatch('application/problem+json');
     const echoed = await fetch(`${limiter.opsUrl}/livez`, { headers: { 'x-request-id': 'r-9' } });
     expect(echoed.headers.get('x-request-id')).toBe('r-9');
+  });
+
+  it('lets everybody probe and read metrics, and asks no more of who is not allowed to', async () => {
+    const doors = { opsAllowed: ['192.0.2.0/24'] };
+    const strict = await startTestLimiter({ redisUrl: server.url, pod: 'pod-strict', doors });
+    await untilRevision(strict, 1);
+    const statusOf = async (path: string, init?: RequestInit): Promise<number> =>
+      (await fetch(`${strict.opsUrl}${path}`, init)).status;
+    for (const path of ['/livez', '/readyz', '/metrics', '/metrics?name=a']) expect(await statusOf(path)).toBe(200);
+    const closed = [
+      '/explain',
+      '/penalty/pardon',
+      '/penalties',
+      '/denied',
+      '/docs',
+      '/docs/index.css',
+      '/openapi.json',
+    ];
+    for (const path of [...closed, '/livez/../denied', '/metrics/', '/METRICS', '/nowhere']) {
+      expect([path, await statusOf(path)]).toEqual([path, 403]);
+      expect(await statusOf(path, { method: 'POST', body: '{}', headers: { 'x-forwarded-for': '192.0.2.1' } })).toBe(
+        403,
+      );
+    }
+    const { headers, body } = await get(`${strict.opsUrl}/denied?domain=payments`);
+    expect(headers.get('content-type')).toMatch('application/problem+json');
+    expect(body).toMatchObject({ status: 403, code: 'NOT_AN_OPERATOR' });
+    expect(body['detail']).toContain('127.0.0.1 may not ask this: use kubectl port-forward, or add its network to');
+    await strict.stop();
+  });
+
+  it('allows who comes from inside the pod, if nothing else is said', () => {
+    const allowed = networksOf(DOOR_DEFAULTS.opsAllowed);
+    for (const inside of ['127.0.0.1', '127.9.9.9', '::1', '::ffff:127.0.0.1']) expect(allowed.has(inside)).toBe(true);
+    for (const outside of ['10.0.0.1', '::ffff:10.0.0.1', 'fd00::1', undefined])
+      expect(allowed.has(outside)).toBe(false);
   });
 
   it('says what cannot be said without a configuration or Redis', async () => {

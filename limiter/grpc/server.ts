@@ -1,6 +1,5 @@
 // The gRPC door: Envoy's rate limit service, with health and reflection.
 import { type sendUnaryData, Server, ServerCredentials, type ServerUnaryCall, status } from '@grpc/grpc-js';
-import { ReflectionService } from '@grpc/reflection';
 import type { DoorParts } from '../door.ts';
 import type { DoorSettings } from '../door-settings.ts';
 import { BadRlsRequest } from '../rls/request.ts';
@@ -9,6 +8,7 @@ import { addressOfPeer } from '../trust.ts';
 import { Health } from './health.ts';
 import { toMessage, toRlsRequest } from './messages.ts';
 import { HEALTH_SERVICE, loadProtocol, RATE_LIMIT_SERVICE, serviceOf } from './protocol.ts';
+import { addReflection } from './reflection.ts';
 
 export type GrpcOptions = {
   /** After so long a connection is closed gently, so that callers spread over new pods. */
@@ -44,7 +44,7 @@ export function createGrpcDoor(parts: DoorParts, isServing: () => boolean, optio
     },
   });
   server.addService(serviceOf(protocol, HEALTH_SERVICE), health.implementation);
-  new ReflectionService(protocol).addToServer(server);
+  addReflection(server, protocol);
   const telling = setInterval(() => health.tell(), HEALTH_MILLIS);
   return {
     listen: (host, port) => bind(server, credentialsOf(options.tls), host, port),

@@ -25,7 +25,7 @@ import { NoSuchPenalty, type Penalties } from '../penalties.ts';
 import type { Networks } from '../trust.ts';
 import { admitOperators } from './admission.ts';
 import { idOf, send } from './answers.ts';
-import { describeApi } from './openapi.ts';
+import { describeApi, type OpenApiDocument } from './openapi.ts';
 import { deniedQuerySchema, pardonRequestSchema, penaltiesQuerySchema } from './requests.ts';
 
 export type OpsParts = {
@@ -151,13 +151,16 @@ async function respond(
   }
 }
 
-/** The description of the API, and a page to read it, from files of ours: the page loads nothing from elsewhere. */
+/**
+ * The description of the API, made when it is first asked for; and a page to read it, from files of ours: the page loads
+ * nothing from elsewhere.
+ */
 function addDescription(app: Express): void {
-  const description = describeApi(API_VERSION);
+  let description: OpenApiDocument | undefined;
   const folder = dirname(fileURLToPath(import.meta.resolve('swagger-ui-dist/package.json')));
   const page = readFileSync(new URL('index.html', `file://${folder}/`), 'utf8');
   app.get('/openapi.json', (_request, response) => {
-    response.json(description);
+    response.json((description ??= describeApi(API_VERSION)));
   });
   app.get('/docs', (request, response) => {
     // The page's own links are relative to its folder.

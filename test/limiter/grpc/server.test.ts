@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
+import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { credentials, loadPackageDefinition, type ServiceClientConstructor } from '@grpc/grpc-js';
@@ -33,7 +34,11 @@ afterAll(async () => {
 });
 
 describe('reflection', () => {
-  it('lists the services and describes them, as grpcurl asks', async () => {
+  /** How many files of the library this process has loaded. */
+  const loadedOfReflection = (): number =>
+    Object.keys(createRequire(import.meta.url).cache).filter((file) => file.includes('/@grpc/reflection/')).length;
+
+  it('lists the services and describes them, as grpcurl asks, and is loaded only then', async () => {
     const files = join(import.meta.dirname, '../../../node_modules/@grpc/reflection/build/proto');
     const loaded = loadPackageDefinition(
       loadSync(join(files, 'grpc/reflection/v1/reflection.proto'), { keepCase: true, includeDirs: [files] }),
@@ -45,6 +50,7 @@ describe('reflection', () => {
       ServerReflectionInfo(): NodeJS.ReadWriteStream & { write(message: object): void };
       close(): void;
     };
+    expect(loadedOfReflection()).toBe(0);
     const stream = client.ServerReflectionInfo();
     stream.write({ list_services: '' });
     const [listed] = await once(stream, 'data');
@@ -55,6 +61,7 @@ describe('reflection', () => {
     const [described] = await once(stream, 'data');
     const protos: Buffer[] = described.file_descriptor_response.file_descriptor_proto;
     expect(Buffer.concat(protos).toString('latin1')).toContain('ShouldRateLimit');
+    expect(loadedOfReflection()).toBeGreaterThan(0);
     stream.end();
     client.close();
   });

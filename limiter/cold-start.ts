@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { type Document, readDocument, readIndex, readShard } from '../policy/documents.ts';
 import { digest } from '../policy/hash.ts';
-import { buildSnapshot, type Snapshot } from '../policy/snapshot.ts';
+import { type Snapshot, snapshotInSteps } from '../policy/snapshot.ts';
+import { type Documents, NO_DOCUMENTS, readDocumentsOf } from './documents.ts';
+import { inSlices, type Turns } from './slices.ts';
 
 /** What the operator hands out of the configuration in force: all that is needed while Redis is away. */
 const handedOut = z.object({
@@ -19,10 +20,10 @@ const handedOut = z.object({
 const MAX_BYTES = 64 * 1024 * 1024;
 const DEADLINE_MILLIS = 5_000;
 
-export type ColdStart = { readonly snapshot: Snapshot; readonly documents: ReadonlyMap<string, Document> };
+export type ColdStart = { readonly snapshot: Snapshot; readonly documents: Documents };
 
 /** The configuration in force, from the operator. Throws Error that says why it cannot be used. */
-export async function fetchConfiguration(url: string, owner: string): Promise<ColdStart> {
+export async function fetchConfiguration(url: string, owner: string, turns: Turns): Promise<ColdStart> {
   const response = await fetch(url, { signal: AbortSignal.timeout(DEADLINE_MILLIS), redirect: 'error' });
   if (response.status !== 200) {
     await response.body?.cancel();
@@ -38,12 +39,10 @@ export async function fetchConfiguration(url: string, owner: string): Promise<Co
     if (digest(text) !== name) throw new Error(`document ${name} is not what its name says`);
     return text;
   };
-  const documents = new Map<string, Document>();
-  for (const shard of readIndex(textOf(identity.manifest)).shards) {
-    for (const { document } of readShard(textOf(shard)).entries)
-      documents.set(document, readDocument(textOf(document)));
-  }
-  return { snapshot: buildSnapshot(identity, documents.values()), documents };
+  const textsOf = async (names: readonly string[]) => new Map(names.map((name) => [name, textOf(name)]));
+  const documents = await readDocumentsOf(identity.manifest, NO_DOCUMENTS, { textsOf, turns });
+  const snapshot = await inSlices(snapshotInSteps(identity, documents.byName.values()), turns);
+  return { snapshot, documents };
 }
 
 async function boundedText(response: Response): Promise<string> {

@@ -1,16 +1,18 @@
 import type { RedisClient } from '../store/connection.ts';
 import type { Logger } from 'pino';
-import { type Document, FORMAT, readDocument, UnreadableDocument } from '../policy/documents.ts';
-import { buildSnapshot, type ConfigurationIdentity, isNewer, type Snapshot } from '../policy/snapshot.ts';
+import { FORMAT, UnreadableDocument } from '../policy/documents.ts';
+import { type ConfigurationIdentity, isNewer, type Snapshot, snapshotInSteps } from '../policy/snapshot.ts';
 import { type Acknowledgement, acknowledge, withdraw } from '../store/acknowledgements.ts';
 import type { RedisClock } from '../store/clock.ts';
-import { type Head, readDocuments, readManifest } from '../store/configuration.ts';
+import { type Head, readDocuments } from '../store/configuration.ts';
 import { readKeySetState } from '../store/consumer-keys.ts';
 import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
 import type { KeyCache } from './key-cache.ts';
 import { fetchConfiguration } from './cold-start.ts';
+import { type Documents, NO_DOCUMENTS, readDocumentsOf } from './documents.ts';
 import { PodCount } from './pod-count.ts';
+import { inSlices, restOneTurn, type Turns } from './slices.ts';
 
 export type LoaderOptions = {
   readonly redis: RedisClient;
@@ -26,6 +28,8 @@ export type LoaderOptions = {
   readonly isFailing: () => boolean;
   /** Where the operator hands out the configuration in force, for a start while Redis is away. */
   readonly snapshotUrl?: string | undefined;
+  /** For tests: how what takes long shares the event loop. */
+  readonly turns?: Turns | undefined;
 };
 
 const HEARTBEAT_MILLIS = 2_000;
@@ -36,11 +40,15 @@ const ATTEMPTS = 3;
 /**
  * Follows the published configuration: loads it aside, swaps it whole, acknowledges it. A configuration that is
  * older, unreadable or somebody else's never replaces the one that is held.
+ *
+ * Loading goes on in slices between which requests are decided by what is held. A head that moves meanwhile is looked at
+ * after the switch: were a load given up for every newer one, a stream of edits would keep all of them from coming
+ * into force.
  */
 export class SnapshotLoader {
   readonly #options: LoaderOptions;
   #snapshot: Snapshot | undefined;
-  #documents: ReadonlyMap<string, Document> = new Map();
+  #documents: Documents = NO_DOCUMENTS;
   #sinceMicros: number | undefined;
   #problem: string | undefined;
   /** The manifest that could not be read: it is not tried again. */
@@ -49,7 +57,9 @@ export class SnapshotLoader {
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #isAskedAgain = false;
+  #isLoading = false;
   #isStopped = false;
+  readonly #turns: Turns;
   readonly #pods: PodCount;
   #isReachable = false;
   #isFromOperator = false;
@@ -57,7 +67,14 @@ export class SnapshotLoader {
 
   constructor(options: LoaderOptions) {
     this.#options = options;
-    this.#pods = new PodCount(() => options.clock.monotonicMillis());
+    const monotonicMillis = (): number => options.clock.monotonicMillis();
+    this.#pods = new PodCount(monotonicMillis);
+    const { monotonicMillis: sliceMillis, rest } = options.turns ?? { monotonicMillis, rest: restOneTurn };
+    const restUnlessStopped = async (): Promise<void> => {
+      await rest();
+      if (this.#isStopped) throw new Error('stopped while loading');
+    };
+    this.#turns = { monotonicMillis: sliceMillis, rest: restUnlessStopped };
   }
 
   /** What is enforced; undefined until the first configuration was loaded. */
@@ -91,7 +108,11 @@ export class SnapshotLoader {
   }
 
   start(): void {
-    this.#timer = setInterval(() => this.refresh(), HEARTBEAT_MILLIS);
+    this.#timer = setInterval(() => {
+      // However long a load takes, the pod is alive, and enforces what it acknowledged.
+      if (this.#isLoading) void this.#beat().catch(() => undefined);
+      this.refresh();
+    }, HEARTBEAT_MILLIS);
     this.refresh();
   }
 
@@ -122,6 +143,7 @@ export class SnapshotLoader {
         await this.#refreshOnce();
         this.#noteReachable(true);
       } catch (error) {
+        if (this.#isStopped) return;
         this.#noteReachable(false, error);
         await this.#startWithoutRedis();
       }
@@ -133,7 +155,7 @@ export class SnapshotLoader {
     const { snapshotUrl, owner, clock, log } = this.#options;
     if (snapshotUrl === undefined || this.#snapshot !== undefined || this.#isStopped) return;
     try {
-      const { snapshot, documents } = await fetchConfiguration(snapshotUrl, owner);
+      const { snapshot, documents } = await fetchConfiguration(snapshotUrl, owner, this.#turns);
       this.#snapshot = snapshot;
       this.#documents = documents;
       this.#sinceMicros = clock.nowMicros();
@@ -141,8 +163,9 @@ export class SnapshotLoader {
       this.#confirmedAtMillis = clock.monotonicMillis();
       this.#problem = undefined;
       const { revision } = snapshot.identity;
-      log.warn({ event: 'snapshot_loaded', source: 'operator', revision, documents: documents.size });
+      log.warn({ event: 'snapshot_loaded', source: 'operator', revision, documents: documents.byName.size });
     } catch (error) {
+      if (this.#isStopped) return;
       const why = error instanceof Error ? error.message : String(error);
       this.#complain('NoConfiguration', `Redis cannot be reached, and the operator gives no configuration: ${why}`);
     }
@@ -226,25 +249,22 @@ export class SnapshotLoader {
 
   async #load(identity: ConfigurationIdentity): Promise<void> {
     const { redis, names, clock, log } = this.#options;
-    const { entries } = await readManifest(redis, names, identity.manifest);
-    const wanted = [...new Set([...entries.values()].map((entry) => entry.document))];
-    const missing = wanted.filter((name) => !this.#documents.has(name));
-    const texts = await readDocuments(redis, names, missing);
-    const documents = new Map<string, Document>();
-    for (const name of wanted) {
-      const document = this.#documents.get(name) ?? readDocument(texts.get(name) ?? '');
-      documents.set(name, document);
+    this.#isLoading = true;
+    try {
+      const textsOf = (wanted: readonly string[]) => readDocuments(redis, names, wanted);
+      const source = { textsOf, turns: this.#turns };
+      const { fetched, ...documents } = await readDocumentsOf(identity.manifest, this.#documents, source);
+      const { byName } = documents;
+      const steps = snapshotInSteps(identity, byName.values(), this.#snapshot);
+      const snapshot = await inSlices(steps, this.#turns);
+      this.#snapshot = snapshot;
+      this.#documents = documents;
+      this.#sinceMicros = clock.nowMicros();
+      this.#problem = undefined;
+      log.info({ event: 'snapshot_loaded', revision: identity.revision, documents: byName.size, fetched });
+    } finally {
+      this.#isLoading = false;
     }
-    this.#snapshot = buildSnapshot(identity, documents.values());
-    this.#documents = documents;
-    this.#sinceMicros = clock.nowMicros();
-    this.#problem = undefined;
-    log.info({
-      event: 'snapshot_loaded',
-      revision: identity.revision,
-      documents: documents.size,
-      fetched: missing.length,
-    });
   }
 
   #complain(event: string, problem: string): void {

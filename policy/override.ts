@@ -14,6 +14,7 @@ type Subjects = {
 const ORDER: readonly OverrideAction[] = ['Block', 'Exempt', 'Replace', 'Scale'];
 const AXES = ['consumer', 'tenant', 'clientIP'] as const;
 const NONE: readonly OverrideDocument[] = [];
+const NOBODY: OverrideIndex = new Map();
 
 /** An address as the domain counts it; undefined if the text is none. Both `2001:db8::1` and `2001:db8::/64` name it. */
 export function overriddenClient(text: string, ipv6PrefixLength: number): string | undefined {
@@ -21,15 +22,24 @@ export function overriddenClient(text: string, ipv6PrefixLength: number): string
   return address === undefined ? undefined : clientText(address, ipv6PrefixLength);
 }
 
-export function indexOverrides(overrides: readonly OverrideDocument[], ipv6PrefixLength: number): OverrideIndex {
+export function* indexOverrides(
+  overrides: readonly OverrideDocument[],
+  ipv6PrefixLength: number,
+): Generator<undefined, OverrideIndex, undefined> {
+  if (overrides.length === 0) return NOBODY;
   const index = new Map<string, OverrideDocument[]>();
-  for (const override of overrides.toSorted(byStrength)) {
+  for (const override of overrides) {
     const { axis, value } = override.subject;
     const text = axis === 'clientIP' ? (overriddenClient(value, ipv6PrefixLength) ?? value) : value;
     const key = `${axis} ${text}`;
     const others = index.get(key);
     if (others === undefined) index.set(key, [override]);
     else others.push(override);
+    yield;
+  }
+  for (const ofOne of index.values()) {
+    if (ofOne.length > 1) ofOne.sort(byStrength);
+    yield;
   }
   return index;
 }

@@ -40,6 +40,8 @@ export type IndexedRule = Omit<CompiledRule, 'match'> & {
 export type IndexedExemption = { readonly name: string; readonly matcher: Matcher; readonly needsIdentity: boolean };
 
 export type IndexedPolicy = {
+  /** What it was made from. */
+  readonly document: PolicyDocument;
   /** Place among the policies of its domain. */
   readonly index: number;
   /** `namespace/name` */
@@ -75,7 +77,24 @@ export type Snapshot = {
   readonly domains: ReadonlyMap<string, DomainIndex>;
 };
 
+/** A snapshot of these documents, at once. */
 export function buildSnapshot(identity: ConfigurationIdentity, documents: Iterable<Document>): Snapshot {
+  const steps = snapshotInSteps(identity, documents);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** Work of which each step takes less than a millisecond, whatever the whole takes: others may have a turn in between. */
+export type Steps<T> = Generator<undefined, T, undefined>;
+
+/** The same in steps. What the held snapshot has of the very same documents is taken over. */
+export function* snapshotInSteps(
+  identity: ConfigurationIdentity,
+  documents: Iterable<Document>,
+  held?: Snapshot,
+): Steps<Snapshot> {
   const policies = new Map<string, PolicyDocument[]>();
   const settings = new Map<string, DomainDocument>();
   const related: Related = { healths: [], overrides: new Map() };
@@ -94,12 +113,21 @@ export function buildSnapshot(identity: ConfigurationIdentity, documents: Iterab
         related.healths.push(document);
         break;
     }
+    yield;
   }
   const domains = new Map<string, DomainIndex>();
   for (const [domain, members] of policies) {
-    domains.set(domain, indexDomain(settings.get(domain) ?? defaultDomain(domain), members, related));
+    const before = held?.domains.get(domain);
+    const its = settings.get(domain) ?? defaultsOf(domain, before);
+    domains.set(domain, yield* indexDomain(its, members, related, before));
   }
   return { identity, domains };
+}
+
+/** The settings of a domain of which nothing is said: those of before, if nothing was said then. */
+function defaultsOf(domain: string, before: DomainIndex | undefined): DomainDocument {
+  // Only what was written has a namespace.
+  return before?.settings.namespace === '' ? before.settings : defaultDomain(domain);
 }
 
 /** Whether keys and policies of a namespace are known in a domain. */
@@ -118,24 +146,69 @@ function add<T>(lists: Map<string, T[]>, key: string, item: T): void {
   else list.push(item);
 }
 
-function indexDomain(settings: DomainDocument, documents: readonly PolicyDocument[], related: Related): DomainIndex {
-  const ordered = documents.toSorted((one, other) => (idOf(one) < idOf(other) ? -1 : 1));
-  const policies = ordered.map((document, index) => indexPolicy(document, { index, settings, related }));
+function* indexDomain(
+  settings: DomainDocument,
+  documents: readonly PolicyDocument[],
+  related: Related,
+  before: DomainIndex | undefined,
+): Steps<DomainIndex> {
+  const tiers = new Set<string>();
+  const policies: IndexedPolicy[] = [];
+  const held = before?.policies ?? [];
+  let place = 0;
+  for (const document of yield* sortedById(documents)) {
+    const id = idOf(document);
+    // Both are in one order.
+    while ((held[place]?.id ?? id) < id) place += 1;
+    const healths = related.healths.filter((health) => covers(health, document));
+    const overrides = yield* indexOverrides(related.overrides.get(id) ?? [], settings.ipv6PrefixLength);
+    policies.push(indexPolicy(document, { index: policies.length, healths, overrides }, held[place]));
+    for (const tier of document.tiers) tiers.add(tier);
+    yield;
+  }
+  if (before !== undefined && before.settings === settings && isSameList(held, policies)) return before;
   return {
     domain: settings.domain,
     partition: partitionOf(settings.domain),
     settings,
-    tiers: new Set(ordered.flatMap((policy) => policy.tiers)),
+    tiers,
     policies,
-    policiesFor: findByPath(policies),
+    policiesFor: yield* findByPath(policies),
     hasAnonymousExemptions: policies.some(({ exemptions }) => exemptions.some((one) => !one.needsIdentity)),
   };
+}
+
+function isSameList<T>(one: readonly T[], other: readonly T[]): boolean {
+  return one.length === other.length && one.every((item, index) => item === other[index]);
+}
+
+/** Sorted, or merged, in one step. */
+const SORTED_AT_ONCE = 256;
+
+/** Merge sort, as sorting 10,000 names at once keeps everybody waiting. */
+function* sortedById(documents: readonly PolicyDocument[]): Steps<readonly PolicyDocument[]> {
+  const middle = Math.ceil(documents.length / 2);
+  if (documents.length <= SORTED_AT_ONCE) {
+    return documents.length < 2 ? documents : documents.toSorted((one, other) => (idOf(one) < idOf(other) ? -1 : 1));
+  }
+  const left = yield* sortedById(documents.slice(0, middle));
+  const right = yield* sortedById(documents.slice(middle));
+  yield;
+  const merged: PolicyDocument[] = [];
+  for (let l = 0, r = 0; merged.length < documents.length;) {
+    const [one, other] = [left[l], right[r]];
+    const isLeft = one !== undefined && (other === undefined || idOf(one) < idOf(other));
+    const next = isLeft ? left[l++] : right[r++];
+    if (next !== undefined) merged.push(next);
+    if (merged.length % SORTED_AT_ONCE === 0) yield;
+  }
+  return merged;
 }
 
 /** Below so many policies, looking at each costs less than finding those that matter. */
 const FEW_POLICIES = 4;
 
-function findByPath(policies: readonly IndexedPolicy[]): DomainIndex['policiesFor'] {
+function* findByPath(policies: readonly IndexedPolicy[]): Steps<DomainIndex['policiesFor']> {
   if (policies.length <= FEW_POLICIES) return () => policies;
   const everywhere: IndexedPolicy[] = [];
   const byPath = new RouteIndex<IndexedPolicy>();
@@ -143,6 +216,7 @@ function findByPath(policies: readonly IndexedPolicy[]): DomainIndex['policiesFo
     const paths = pathsOf(policy);
     if (paths === undefined) everywhere.push(policy);
     else for (const path of paths) byPath.add(path, policy);
+    yield;
   }
   return (path) => {
     if (path === undefined) return policies;
@@ -163,17 +237,25 @@ function pathsOf({ rules, exemptions }: IndexedPolicy): PathMatcher[] | undefine
   return paths;
 }
 
+/** What an indexed policy has of others than its document. */
+type Surroundings = Pick<IndexedPolicy, 'index' | 'healths' | 'overrides'>;
+
+/** `known` may be an earlier form of the same policy, or another one. */
 function indexPolicy(
   document: PolicyDocument,
-  {
-    index,
-    settings,
-    related,
-  }: { readonly index: number; readonly settings: DomainDocument; readonly related: Related },
+  { index, healths, overrides }: Surroundings,
+  known: IndexedPolicy | undefined,
 ): IndexedPolicy {
+  if (known?.document !== document) return { ...policyOf(document), index, healths, overrides };
+  const hasOverrides = known.overrides.size > 0 || overrides.size > 0;
+  if (known.index === index && !hasOverrides && isSameList(known.healths, healths)) return known;
+  return { ...known, index, healths, overrides };
+}
+
+function policyOf(document: PolicyDocument): Omit<IndexedPolicy, keyof Surroundings> {
   const id = idOf(document);
   return {
-    index,
+    document,
     id,
     tiers: new Set(document.tiers),
     defaultTier: document.defaultTier,
@@ -183,8 +265,6 @@ function indexPolicy(
     }),
     rules: document.rules.map((rule) => indexRule(id, rule)),
     penalty: document.penalty,
-    healths: related.healths.filter((health) => covers(health, document)),
-    overrides: indexOverrides(related.overrides.get(id) ?? [], settings.ipv6PrefixLength),
   };
 }
 

@@ -13,10 +13,9 @@ COPY . .
 # The files are root's and readable for all: user 65532 can run them and cannot change them. All get one time, and modes
 # that do not depend on how the sources were checked out, so that the same sources make the same layer. V8's compile cache
 # would differ at each build.
-RUN npm run build \
- && node image/assemble.ts /app \
- && chmod -R u=rwX,go=rX /app \
- && find /app -exec touch --no-dereference --date=@0 {} +
+RUN node image/assemble.ts /image/app \
+ && chmod -R u=rwX,go=rX /image \
+ && find /image -exec touch --no-dereference --date=@0 {} +
 
 FROM ${RUNTIME_BASE}
 ARG VERSION=0.0.0
@@ -27,10 +26,10 @@ LABEL org.opencontainers.image.title="Sluice" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 ENV NODE_ENV=production \
-    NODE_OPTIONS=--enable-source-maps \
     PATH=/nodejs/bin:/usr/local/bin:/usr/bin:/bin
+# A folder that COPY or WORKDIR makes has the time of the build; this one comes with its own.
+COPY --from=build /image /
 WORKDIR /app
-COPY --from=build /app /app
 USER 65532:65532
 ENTRYPOINT ["node", "/app/dist/cli/main.js"]
 CMD ["--help"]

@@ -16,9 +16,13 @@ export type SluiceProcess = {
 
 const MAIN = join(import.meta.dirname, '../../cli/main.ts');
 
-/** Runs `sluice` as users do: a process of its own, with the Node that runs the tests. */
-export function startSluice(args: readonly string[], env: Readonly<Record<string, string>> = {}): SluiceProcess {
-  const child = spawn(process.execPath, [MAIN, ...args], {
+/** Runs `sluice` as users do: a process of its own, with the Node that runs the tests, of these sources or another build. */
+export function startSluice(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  main = MAIN,
+): SluiceProcess {
+  const child = spawn(process.execPath, [main, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -1,6 +1,6 @@
+import { decideOver } from '../policy/decide-over.ts';
 import {
   type Decision,
-  decideOver,
   decideWithoutCounters,
   EXEMPT,
   IDENTITY_MISSING,

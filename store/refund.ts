@@ -1,8 +1,9 @@
 import type { RedisCommander } from 'ioredis';
 import { z } from 'zod';
+import { cut, percentLeft } from '../policy/decide-over.ts';
 import { digest } from '../policy/hash.ts';
 import type { Verdict } from '../policy/decision.ts';
-import type { SelectedLimit, SelectedRule } from '../policy/select.ts';
+import type { SelectedLimit } from '../policy/select.ts';
 import { ALGORITHM_CODES, type DecideRequest } from './decide-wire.ts';
 import { StoreError, toStoreError } from './errors.ts';
 import type { Names } from './names.ts';
@@ -53,23 +54,11 @@ export function chargeOf(
   const limits = selection.rules.flatMap((rule, i) => {
     const isCharged = wasCharged && outcomeOf(verdict, i) === 'Admitted' && !denying.has(rule.group);
     if (!isCharged) return [];
-    const percent = percentLeft(selection, verdict, rule);
+    const percent = percentLeft(rule, selection, verdict);
     return rule.limits.map((limit) => toCharged({ ...limit, refill: cut(limit.refill, percent) }, rule.cost));
   });
   return { partition, redisMicros: verdict.redisMicros, limits };
 }
-
-/** What THROTTLE left of the limits of a rule, in percent. */
-function percentLeft({ penalties }: DecideRequest['selection'], verdict: Verdict, rule: SelectedRule): number {
-  if (rule.penalty === undefined || !rule.throttled) return 100;
-  const penalty = penalties[rule.penalty]?.penalty;
-  if (penalty?.enforced !== true || verdict.penalties[rule.penalty]?.before !== 'THROTTLE') return 100;
-  return penalty.throttle?.limitPercent ?? 100;
-}
-
-/** As the script cuts it: at least 1 is left, but of nothing. */
-const cut = (value: number, percent: number): number =>
-  value === 0 ? 0 : Math.max(1, Math.floor((value * percent) / 100));
 
 const outcomeOf = (verdict: Verdict, rule: number): string | undefined => verdict.rules[rule]?.outcome;
 

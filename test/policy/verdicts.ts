@@ -1,7 +1,7 @@
 // Limits, rules and penalties of a request with what the decision script may say of them, for tests of decisions.
+import { decideOver } from '../../policy/decide-over.ts';
 import {
   type Decision,
-  decideOver,
   type LimitOutcome,
   type PenaltyOutcome,
   type PenaltyState,

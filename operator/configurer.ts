@@ -4,7 +4,8 @@ import type { RawResource } from '../policy/resource.ts';
 import type { PodReport } from '../store/acknowledgements.ts';
 import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
-import { CompileCache, computeDesired, type Desired } from './desired.ts';
+import { CompileCache } from './compile-cache.ts';
+import { computeDesired, type Desired } from './desired.ts';
 import { KeySet, type WrittenConsumer } from './key-set.ts';
 import type { Leadership } from './leadership.ts';
 import { Publisher } from './publisher.ts';
@@ -33,6 +34,9 @@ export type ConfigurerObserver = {
   /** Redis had lost some of what is published. */
   onRepair(): void;
 };
+
+/** How long the event loop may be kept from other work. */
+const SLICE_MILLIS = 10;
 
 /** Brings what all resources say into force: compiled, published, and the keys of consumers written. */
 export class Configurer {
@@ -83,6 +87,7 @@ export class Configurer {
   /** Puts in force what all resources say. Throws StoreError, or what reading the peppers threw. */
   async pass(resources: readonly RawResource[]): Promise<void> {
     try {
+      await this.#compile(resources);
       await this.publisher.readInForce();
       const desired = this.#compute(resources);
       this.#desired = desired;
@@ -134,6 +139,17 @@ export class Configurer {
     const { log } = this.#options;
     if (this.#otherOwner === undefined) log.info({ event: 'redis_ours' }, 'no other installation is in Redis any more');
     else log.error({ event: 'redis_owned_by_other', reason: 'RedisOwnedByOther' }, this.#otherOwner);
+  }
+
+  /** In slices: thousands of new objects at once must not keep the lease from being renewed, nor probes from an answer. */
+  async #compile(resources: readonly RawResource[]): Promise<void> {
+    let sinceMillis = this.#now();
+    for (const raw of resources) {
+      this.#compiled.look(raw);
+      if (this.#now() - sinceMillis < SLICE_MILLIS) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      sinceMillis = this.#now();
+    }
   }
 
   #compute(resources: readonly RawResource[]): Desired {

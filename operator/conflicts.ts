@@ -1,11 +1,5 @@
 import { compileDomain } from '../policy/compile.ts';
-import {
-  type DomainDocument,
-  type ManifestEntry,
-  readDocument,
-  type StoredDocument,
-  UnreadableDocument,
-} from '../policy/documents.ts';
+import type { DomainDocument, ManifestEntry, StoredDocument } from '../policy/documents.ts';
 import { IPV6_PREFIX_LENGTH, parseNetwork } from '../policy/ip.ts';
 import { mostLimitsPerRequest } from '../policy/limit-bound.ts';
 import {
@@ -13,7 +7,6 @@ import {
   idOf,
   ownsDomain,
   type Problem,
-  type RawResource,
   type ValidConsumer,
   type ValidDomain,
   type ValidOverride,
@@ -21,7 +14,8 @@ import {
   type ValidResource,
 } from '../policy/resource.ts';
 import { MAX_LIMITS_PER_REQUEST } from '../policy/schema/rate-limit-policy.ts';
-import type { Accepted, CompileCache } from './desired.ts';
+import type { Accepted, CompileCache, Known } from './compile-cache.ts';
+import { documentIn } from './last-good.ts';
 import { crossPartitionProblems, limitProblems, unknownPolicy, unknownRule } from './misfits.ts';
 
 /** The owner of a domain decides who is in it: what it does not admit is not kept in force either. */
@@ -44,46 +38,50 @@ export class Conflicts {
   readonly #inForce: InForce;
   /** Domains that are in force with settings that nobody knows any more. */
   readonly #doubted = new Set<string>();
-  readonly #announced = new Map<string, ValidPolicy[]>();
+  readonly #announced: () => readonly Accepted[];
   readonly #domains = new Map<string, DomainDocument>();
   readonly #policies = new Map<string, ValidPolicy>();
   readonly #policiesByDomain = new Map<string, ValidPolicy[]>();
   readonly #tiersByNamespace = new Map<string, Set<string>>();
-  readonly #crowded = new Set<string>();
+  #crowded: ReadonlySet<string> = new Set();
   readonly #fields = new Map<string, string>();
   readonly #keyHashes = new Map<string, string>();
 
-  constructor(cache: CompileCache, inForce: InForce) {
+  /**
+   * @param announced all objects as they are now, before any is judged: a domain is not partitioned against policies that
+   * are there
+   */
+  constructor(cache: CompileCache, inForce: InForce, announced: () => readonly Accepted[]) {
     this.#cache = cache;
     this.#inForce = inForce;
+    this.#announced = announced;
   }
 
-  /** An object that is refused and of which this process has seen nothing good, as after a restart. */
-  fallBack({ kind, metadata }: RawResource): void {
-    const entry = this.#inForce.entries.get(idOf({ kind, metadata }));
+  /** A domain that is refused and of which this process has seen nothing good, as after a restart. */
+  fallBack({ id, kind, metadata }: Known): void {
+    const entry = this.#inForce.entries.get(id);
     if (kind !== 'RateLimitDomain' || entry?.uid !== metadata.uid) return;
-    const settings = settingsIn(this.#inForce.documents.get(entry.document));
-    if (settings === undefined) this.#doubted.add(metadata.name);
-    else this.#domains.set(metadata.name, settings);
-  }
-
-  /** All objects as they are now, before any is judged: a domain is not partitioned against policies that are there. */
-  announce(all: readonly Accepted[]): void {
-    for (const { resource } of all) {
-      if (resource.kind === 'RateLimitPolicy') add(this.#announced, domainOf(resource), resource);
-    }
+    const document = documentIn(this.#inForce.documents.get(entry.document));
+    if (document?.kind === 'RateLimitDomain') this.#domains.set(metadata.name, document);
+    else this.#doubted.add(metadata.name);
   }
 
   /** Looks at each domain as a whole, once: where all fit together, no policy has to be looked at by itself. */
   expect(candidates: readonly Accepted[]): void {
-    const byDomain = Map.groupBy(
-      candidates.map(({ resource }) => resource).filter((resource) => resource.kind === 'RateLimitPolicy'),
-      domainOf,
-    );
-    for (const [domain, policies] of byDomain) {
-      const all = [...(this.#policiesByDomain.get(domain) ?? []), ...policies];
-      if (this.#cache.isCrowded(domain, all)) this.#crowded.add(domain);
+    const policies = candidates
+      .map(({ resource }) => resource)
+      .filter((resource) => resource.kind === 'RateLimitPolicy');
+    if (policies.length === 0) return;
+    const byDomain = Map.groupBy(policies, domainOf);
+    for (const [domain, kept] of this.#policiesByDomain) {
+      byDomain.set(domain, [...kept, ...(byDomain.get(domain) ?? [])]);
     }
+    this.#crowded = this.#cache.crowded(byDomain);
+  }
+
+  /** Consumers are judged anew, beside domains and policies that are the same. */
+  forgetKeys(): void {
+    this.#keyHashes.clear();
   }
 
   of({ resource, fields }: Accepted): Problem[] {
@@ -168,7 +166,9 @@ export class Conflicts {
     const axis = settings.partitionBy;
     // Where the domain is partitioned already it is the policy that does not fit.
     if (axis === undefined || this.#isInForce(domain)) return [];
-    const inTheWay = (this.#announced.get(metadata.name) ?? [])
+    const inTheWay = this.#announced()
+      .flatMap(({ resource }) => (resource.kind === 'RateLimitPolicy' ? [resource] : []))
+      .filter((policy) => domainOf(policy) === metadata.name)
       .filter((policy) => isAdmitted(policy, settings) && crossPartitionProblems(policy, axis).length > 0)
       .map((policy) => `${policy.metadata.namespace}/${policy.metadata.name}`);
     if (inTheWay.length === 0) return [];
@@ -259,18 +259,6 @@ export class Conflicts {
 function isAdmitted(policy: ValidPolicy, domain: DomainDocument | undefined): boolean {
   const { namespace } = policy.metadata;
   return ownsDomain(namespace, domainOf(policy)) || (domain?.grants.includes(namespace) ?? false);
-}
-
-/** Undefined if the document is lost, or of a format that this version does not read. */
-function settingsIn(stored: StoredDocument | undefined): DomainDocument | undefined {
-  if (stored === undefined) return undefined;
-  try {
-    const document = readDocument(stored.text);
-    return document.kind === 'RateLimitDomain' ? document : undefined;
-  } catch (error) {
-    if (error instanceof UnreadableDocument) return undefined;
-    throw error;
-  }
 }
 
 function add<T>(lists: Map<string, T[]>, key: string, item: T): void {

@@ -1,19 +1,9 @@
-import { compileResource, counterFields } from '../policy/compile.ts';
 import type { ManifestEntry, StoredDocument } from '../policy/documents.ts';
-import { toStored } from '../policy/documents.ts';
-import { mostLimitsPerRequest } from '../policy/limit-bound.ts';
-import {
-  idOf,
-  type Problem,
-  type RawResource,
-  type ValidConsumer,
-  type ValidPolicy,
-  type ValidResource,
-} from '../policy/resource.ts';
-import { MAX_LIMITS_PER_REQUEST } from '../policy/schema/rate-limit-policy.ts';
+import type { Problem, RawResource, ValidConsumer, ValidPolicy } from '../policy/resource.ts';
 import type { ResourceKind } from '../policy/schema/kinds.ts';
-import { validate } from '../policy/validate.ts';
+import type { Accepted, CompileCache, Entered, Frame, Known } from './compile-cache.ts';
 import { Conflicts, type InForce, isExpelled } from './conflicts.ts';
+import { lastGoodInForce } from './last-good.ts';
 
 /** What should be in force, and what is wrong with what was asked for. */
 export type Desired = {
@@ -21,229 +11,171 @@ export type Desired = {
   readonly entries: ReadonlyMap<string, ManifestEntry>;
   /** Documents of objects whose spec is valid, by name. Those of entries that are kept are in Redis already. */
   readonly documents: ReadonlyMap<string, StoredDocument>;
+  /** As they should be in force: the last good state of one whose edit is refused. */
   readonly policies: readonly ValidPolicy[];
   readonly consumers: readonly ValidConsumer[];
   /** By identity; absent = accepted. */
   readonly problems: ReadonlyMap<string, readonly Problem[]>;
 };
 
-type Compiled = Accepted | { readonly ok: false; readonly problems: readonly Problem[] };
-
-export type Accepted = {
-  readonly ok: true;
-  readonly resource: ValidResource;
-  readonly stored: StoredDocument | undefined;
-  readonly fields: ReadonlyMap<string, string>;
-};
-
-type Known = {
-  /** Generation and labels: what the compiled form is made from. */
-  readonly version: string;
-  readonly result: Compiled;
-  /** What was accepted last: it stays in force while a later generation is refused. */
-  readonly lastGood: Accepted | undefined;
-};
-
-/** What was found out before: the same spec is not compiled twice, the same domain not judged twice. */
-export class CompileCache {
-  readonly #objects = new Map<string, Known>();
-  readonly #domains = new Map<string, { readonly members: string; readonly isCrowded: boolean }>();
-
-  get size(): number {
-    return this.#objects.size;
-  }
-
-  compile(raw: RawResource): Compiled {
-    const version = versionOf(raw);
-    const { uid } = raw.metadata;
-    const known = this.#objects.get(uid);
-    if (known !== undefined && known.version === version) return known.result;
-    const result = compile(raw);
-    this.#objects.set(uid, { version, result, lastGood: known?.lastGood });
-    return result;
-  }
-
-  lastGood({ metadata }: RawResource): Accepted | undefined {
-    return this.#objects.get(metadata.uid)?.lastGood;
-  }
-
-  accept(raw: RawResource, compiled: Accepted): void {
-    this.#objects.set(raw.metadata.uid, { version: versionOf(raw), result: compiled, lastGood: compiled });
-  }
-
-  /** Whether one request could be subject to too many limits if all of these policies were in force. */
-  isCrowded(domain: string, policies: readonly ValidPolicy[]): boolean {
-    const members = policies.map(({ metadata }) => `${metadata.uid}/${metadata.generation}`).join(' ');
-    const known = this.#domains.get(domain);
-    if (known !== undefined && known.members === members) return known.isCrowded;
-    const isCrowded = mostLimitsPerRequest(policies) > MAX_LIMITS_PER_REQUEST;
-    this.#domains.set(domain, { members, isCrowded });
-    return isCrowded;
-  }
-
-  /** Keeps only what belongs to these objects. */
-  retain(resources: readonly RawResource[]): void {
-    if (this.#objects.size <= resources.length) return;
-    const alive = new Set(resources.map((raw) => raw.metadata.uid));
-    for (const uid of this.#objects.keys()) if (!alive.has(uid)) this.#objects.delete(uid);
-  }
-}
-
 /**
  * From all resources and what is in force to what should be. An object that is not valid keeps the entry that it has:
  * a bad edit never replaces a good one. Level-triggered: the whole set, every time.
  */
 export function computeDesired(resources: readonly RawResource[], inForce: InForce, cache: CompileCache): Desired {
-  const problems = new Map<string, readonly Problem[]>();
-  const ordered = resources.toSorted((one, other) => byStanding(one, other, inForce.entries));
-  const conflicts = new Conflicts(cache, inForce);
-  conflicts.announce(ordered.flatMap((raw) => currentOf(raw, cache) ?? []));
-  const accepted: Entered[] = [];
-  for (const kinds of STAGES) {
-    const members = ordered.filter((raw) => kinds.includes(raw.kind));
-    accepted.push(...admit(members, { conflicts, cache, problems }));
-  }
+  const ordered = inOrderOfStanding(
+    resources.map((raw) => cache.look(raw)),
+    inForce,
+  );
+  const of = (kinds: readonly ResourceKind[]): Known[] => ordered.filter(({ kind }) => kinds.includes(kind));
+  const [domains, policies] = [of(['RateLimitDomain']), of(['RateLimitPolicy'])];
+  const frame = cache.recall([...domains, ...policies]) ?? judgeFrame(domains, policies, { cache, inForce });
+  const pass: Pass = {
+    ...frame,
+    cache,
+    inForce,
+    accepted: [...frame.accepted],
+    kept: [...frame.kept],
+    problems: new Map(frame.problems),
+  };
+  frame.conflicts.forgetKeys();
+  admit(of(['RateLimitOverride', 'SystemHealth', 'Consumer']), pass);
   cache.retain(resources);
-  return collect(accepted, resources, inForce.entries, problems);
+  return collect(ordered, pass);
 }
 
-type Entered = { readonly raw: RawResource; readonly compiled: Accepted };
+type Pass = Frame & {
+  readonly cache: CompileCache;
+  readonly inForce: InForce;
+  readonly accepted: Entered[];
+  readonly kept: Accepted[];
+  readonly problems: Map<string, readonly Problem[]>;
+};
 
-/** What an object may refer to is judged before it. */
-const STAGES: readonly (readonly ResourceKind[])[] = [
-  ['RateLimitDomain'],
-  ['RateLimitPolicy'],
-  ['RateLimitOverride', 'SystemHealth', 'Consumer'],
-];
+/** Domains and policies, beside which everything else is judged. What an object may refer to is judged before it. */
+function judgeFrame(
+  domains: readonly Known[],
+  policies: readonly Known[],
+  { cache, inForce }: Pick<Pass, 'cache' | 'inForce'>,
+): Frame {
+  const all = [...domains, ...policies];
+  const conflicts = new Conflicts(cache, inForce, () => announced(policies, { cache, inForce }));
+  const pass: Pass = { cache, inForce, conflicts, accepted: [], kept: [], problems: new Map() };
+  admit(domains, pass);
+  admit(policies, pass);
+  const refused = all.filter(({ id }) => pass.problems.has(id));
+  // Then nothing in it depends on what is in force, or on the order.
+  if (refused.every(({ compiled, lastGood }) => !compiled.ok && lastGood !== undefined)) cache.remember(all, pass);
+  return pass;
+}
 
 /** Those of some objects, in the order of their standing, that can be in force together with what was admitted before. */
-function admit(
-  resources: readonly RawResource[],
-  {
-    conflicts,
-    cache,
-    problems,
-  }: {
-    readonly conflicts: Conflicts;
-    readonly cache: CompileCache;
-    readonly problems: Map<string, readonly Problem[]>;
-  },
-): Entered[] {
-  const refuse = (raw: RawResource, found: readonly Problem[]): void => {
-    problems.set(idOf(raw), found);
-    const kept = isExpelled(found) ? undefined : cache.lastGood(raw);
-    if (kept === undefined) conflicts.fallBack(raw);
-    else conflicts.occupy(kept);
-  };
+function admit(objects: readonly Known[], pass: Pass): void {
+  const { conflicts, cache, accepted } = pass;
   const valid: Entered[] = [];
-  for (const raw of resources) {
-    const compiled = cache.compile(raw);
-    if (compiled.ok) valid.push({ raw, compiled });
-    else refuse(raw, compiled.problems);
+  for (const known of objects) {
+    const { compiled } = known;
+    if (compiled.ok) valid.push({ known, compiled });
+    else refuse(known, compiled.problems, pass);
   }
   conflicts.expect(valid.map(({ compiled }) => compiled));
-  return valid.filter(({ raw, compiled }) => {
+  for (const entered of valid) {
+    const { known, compiled } = entered;
     const found = conflicts.of(compiled);
-    if (found.length > 0) {
-      refuse(raw, found);
-      return false;
+    if (found.length > 0) refuse(known, found, pass);
+    else {
+      conflicts.occupy(compiled);
+      cache.accept(known, compiled);
+      accepted.push(entered);
     }
-    conflicts.occupy(compiled);
-    cache.accept(raw, compiled);
-    return true;
-  });
+  }
 }
 
-/** What an object says now or, if that is not valid, what it said last. */
-function currentOf(raw: RawResource, cache: CompileCache): Accepted | undefined {
-  const compiled = cache.compile(raw);
-  return compiled.ok ? compiled : cache.lastGood(raw);
+/** Others are judged beside what stays in force of the object, if that may stay. */
+function refuse(known: Known, found: readonly Problem[], pass: Pass): void {
+  pass.problems.set(known.id, found);
+  const kept = isExpelled(found) ? undefined : lastGoodOf(known, pass);
+  if (kept === undefined) pass.conflicts.fallBack(known);
+  else {
+    pass.conflicts.occupy(kept);
+    pass.kept.push(kept);
+  }
 }
 
-function versionOf({ metadata }: RawResource): string {
-  return `${metadata.generation} ${JSON.stringify(metadata.labels ?? {})}`;
+/** Of what this process has not seen itself, what an operator before it has published. */
+function lastGoodOf(known: Known, { cache, inForce }: Pick<Pass, 'cache' | 'inForce'>): Accepted | undefined {
+  if (known.lastGood !== undefined) return known.lastGood;
+  const found = lastGoodInForce(known, inForce);
+  if (found !== undefined) cache.accept(known, found);
+  return found;
 }
 
-function collect(
-  accepted: readonly Entered[],
-  resources: readonly RawResource[],
-  inForce: ReadonlyMap<string, ManifestEntry>,
-  problems: ReadonlyMap<string, readonly Problem[]>,
-): Desired {
+/** What all objects say now or, where that is not valid, what they said last. */
+function announced(objects: readonly Known[], pass: Pick<Pass, 'cache' | 'inForce'>): Accepted[] {
+  return objects.flatMap((known) => (known.compiled.ok ? known.compiled : (lastGoodOf(known, pass) ?? [])));
+}
+
+function collect(ordered: readonly Known[], { accepted, kept, inForce, problems }: Pass): Desired {
   const entries = new Map<string, ManifestEntry>();
   const documents = new Map<string, StoredDocument>();
   const policies: ValidPolicy[] = [];
   const consumers: ValidConsumer[] = [];
-  for (const { raw, compiled } of accepted) {
+  for (const { known, compiled } of accepted) {
     if (compiled.resource.kind === 'RateLimitPolicy') policies.push(compiled.resource);
     if (compiled.resource.kind === 'Consumer') consumers.push(compiled.resource);
     if (compiled.stored === undefined) continue;
-    entries.set(idOf(raw), entryFor(raw, compiled.stored, inForce.get(idOf(raw))));
+    entries.set(known.id, entryFor(known, compiled.stored, inForce.entries.get(known.id)));
     documents.set(compiled.stored.name, compiled.stored);
   }
-  keepLastGood(resources, inForce, problems, entries);
+  for (const { resource } of kept) if (resource.kind === 'RateLimitPolicy') policies.push(resource);
+  if (problems.size > 0) keepLastGood(ordered, inForce.entries, problems, entries);
   return { entries, documents, policies, consumers, problems };
 }
 
 /** What is in force as it is goes before what is new or edited; then the older object before the younger. */
-function byStanding(one: RawResource, other: RawResource, inForce: ReadonlyMap<string, ManifestEntry>): number {
-  const standing = (raw: RawResource): number => {
-    const entry = inForce.get(idOf(raw));
-    return entry !== undefined && entry.uid === raw.metadata.uid && entry.generation === raw.metadata.generation
-      ? 0
-      : 1;
-  };
-  const difference = standing(one) - standing(other);
-  if (difference !== 0) return difference;
-  if (one.metadata.creationTimestamp !== other.metadata.creationTimestamp) {
-    return one.metadata.creationTimestamp < other.metadata.creationTimestamp ? -1 : 1;
+function inOrderOfStanding(objects: readonly Known[], { entries }: InForce): Known[] {
+  const standing: Known[] = [];
+  const asking: Known[] = [];
+  for (const known of objects) {
+    const entry = entries.get(known.id);
+    const { uid, generation } = known.metadata;
+    (entry?.uid === uid && entry.generation === generation ? standing : asking).push(known);
   }
-  return idOf(one) < idOf(other) ? -1 : 1;
+  return [...standing.toSorted(byAge), ...asking.toSorted(byAge)];
 }
 
-function compile(raw: RawResource): Compiled {
-  const validation = validate(raw);
-  if (!validation.ok) return validation;
-  const { resource } = validation;
-  const document = compileResource(resource);
-  return {
-    ok: true,
-    resource,
-    stored: document === undefined ? undefined : toStored(document),
-    fields: document?.kind === 'RateLimitPolicy' ? counterFields(document) : new Map<string, string>(),
-  };
+function byAge({ id, metadata }: Known, other: Known): number {
+  const [mine, its] = [metadata.creationTimestamp, other.metadata.creationTimestamp];
+  if (mine !== its) return mine < its ? -1 : 1;
+  return id < other.id ? -1 : 1;
 }
 
-function entryFor(raw: RawResource, stored: StoredDocument, inForce: ManifestEntry | undefined): ManifestEntry {
-  const { namespace, name, uid, generation } = raw.metadata;
+/** The very entry that is in force, if nothing has changed: what is the same object need not be compared. */
+function entryFor(
+  { kind, metadata }: Known,
+  stored: StoredDocument,
+  inForce: ManifestEntry | undefined,
+): ManifestEntry {
+  const { namespace, name, uid, generation } = metadata;
   const isSame =
     inForce !== undefined &&
     inForce.uid === uid &&
     inForce.generation === generation &&
     inForce.document === stored.name;
-  return {
-    kind: raw.kind,
-    namespace,
-    name,
-    uid,
-    generation,
-    document: stored.name,
-    revision: isSame ? inForce.revision : 0,
-  };
+  return isSame ? inForce : { kind, namespace, name, uid, generation, document: stored.name, revision: 0 };
 }
 
 function keepLastGood(
-  resources: readonly RawResource[],
+  objects: readonly Known[],
   inForce: ReadonlyMap<string, ManifestEntry>,
   problems: ReadonlyMap<string, readonly Problem[]>,
   entries: Map<string, ManifestEntry>,
 ): void {
-  for (const raw of resources) {
-    const id = idOf(raw);
+  for (const { id, metadata } of objects) {
     const kept = inForce.get(id);
     // Deleted and made again under its old name, it is another object: what was in force is not its own.
     const found = problems.get(id);
     if (found === undefined || isExpelled(found)) continue;
-    if (kept !== undefined && kept.uid === raw.metadata.uid) entries.set(id, kept);
+    if (kept !== undefined && kept.uid === metadata.uid) entries.set(id, kept);
   }
 }

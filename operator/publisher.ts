@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import type { RedisClient } from '../store/connection.ts';
 import { type ManifestEntry, type StoredDocument, UnreadableDocument } from '../policy/documents.ts';
-import { buildManifest } from '../policy/manifest.ts';
+import { ManifestBuilder } from '../policy/manifest.ts';
 import { type ConfigurationIdentity, isNewer } from '../policy/snapshot.ts';
 import { listPods, type PodReport } from '../store/acknowledgements.ts';
 import {
+  findDocuments,
   findUnsafeDocuments,
   type Head,
   type LoadedManifest,
   publish,
-  readDocuments,
   readHead,
   readManifest,
   writeDocuments,
@@ -24,7 +24,7 @@ export type Published = {
   readonly entries: ReadonlyMap<string, ManifestEntry>;
   /** Names of all documents that the manifest needs, index and shards included. */
   readonly references: ReadonlySet<string>;
-  /** Texts of documents, as far as this process has seen them: domains at first, all once it has published. */
+  /** Texts of documents, as far as they are not lost. */
   readonly documents: ReadonlyMap<string, StoredDocument>;
 };
 
@@ -50,6 +50,7 @@ export class Publisher {
   #highestRevision = 0;
   /** Redis lost some of what is published: nothing is taken for being there. */
   #isDoubted = false;
+  readonly #manifests = new ManifestBuilder();
   /** Manifests by the revision that published them, so that an acknowledgement can be told from a stray one. */
   readonly #history = new Map<string, string>();
 
@@ -117,7 +118,7 @@ export class Publisher {
     if (manifest === undefined) return NOTHING;
     const { entries, parts } = manifest;
     const references = new Set([...parts, ...[...entries.values()].map((entry) => entry.document)]);
-    const documents = await this.#readDomains([...entries.values()]);
+    const documents = await this.#read([...entries.values()].map(({ document }) => document));
     this.#remember({ identity: identityOf(head), entries, references, documents });
     return entries;
   }
@@ -177,7 +178,7 @@ export class Publisher {
     const entries = new Map(
       [...wanted].map(([id, entry]) => [id, entry.revision === 0 ? { ...entry, revision: next.revision } : entry]),
     );
-    const manifest = buildManifest(entries.values());
+    const manifest = this.#manifests.build(entries.values());
     const identity = { ...next, manifest: manifest.index.name };
     const parts = [manifest.index, ...manifest.shards];
     const references = new Set([
@@ -209,32 +210,23 @@ export class Publisher {
     entries: ReadonlyMap<string, ManifestEntry>,
     compiled: ReadonlyMap<string, StoredDocument>,
   ): Promise<Wanted> {
+    const kept = [...entries].filter(([, { document }]) => !compiled.has(document));
+    if (kept.length === 0) return { wanted: entries, documents: compiled };
+    const known = new Map(kept.map(([, { document }]) => [document, this.#published?.documents.get(document)]));
+    const found = await this.#read([...known].flatMap(([name, stored]) => (stored === undefined ? [name] : [])));
     const wanted = new Map(entries);
     const documents = new Map(compiled);
-    for (const [id, { document }] of entries) {
-      if (documents.has(document)) continue;
-      const known = this.#published?.documents.get(document) ?? (await this.#read(document));
-      if (known === undefined) wanted.delete(id);
-      else documents.set(document, known);
+    for (const [id, { document }] of kept) {
+      const stored = known.get(document) ?? found.get(document);
+      if (stored === undefined) wanted.delete(id);
+      else documents.set(document, stored);
     }
     return { wanted, documents };
   }
 
-  /** The settings of domains, by which others are judged. */
-  async #readDomains(entries: readonly ManifestEntry[]): Promise<Map<string, StoredDocument>> {
-    const domains = entries.filter(({ kind }) => kind === 'RateLimitDomain');
-    const found = await Promise.all(domains.map(({ document }) => this.#read(document)));
-    return new Map(found.flatMap((stored) => (stored === undefined ? [] : [[stored.name, stored] as const])));
-  }
-
-  async #read(name: string): Promise<StoredDocument | undefined> {
-    try {
-      const text = (await readDocuments(this.#redis, this.#names, [name])).get(name);
-      return text === undefined ? undefined : { name, text };
-    } catch (error) {
-      if (error instanceof StoreError && error.code === 'MISSING_DOCUMENT') return undefined;
-      throw error;
-    }
+  async #read(documents: readonly string[]): Promise<Map<string, StoredDocument>> {
+    const texts = await findDocuments(this.#redis, this.#names, documents);
+    return new Map([...texts].map(([name, text]) => [name, { name, text }]));
   }
 
   /**

@@ -45,14 +45,25 @@ export async function readDocuments(
   names: Names,
   wanted: readonly string[],
 ): Promise<Map<string, string>> {
+  const texts = await findDocuments(redis, names, wanted);
+  const missing = wanted.find((name) => !texts.has(name));
+  if (missing !== undefined) throw new StoreError('MISSING_DOCUMENT', `document ${missing} is not in Redis`);
+  return texts;
+}
+
+/** The texts of those documents that are there, by name. */
+export async function findDocuments(
+  redis: RedisClient,
+  names: Names,
+  wanted: readonly string[],
+): Promise<Map<string, string>> {
   const texts = new Map<string, string>();
   for (let start = 0; start < wanted.length; start += CHUNK) {
     const chunk = wanted.slice(start, start + CHUNK);
     const stored = await call(() => redis.mget(chunk.map((name) => names.document(name))));
     chunk.forEach((name, index) => {
       const text = stored[index];
-      if (typeof text !== 'string') throw new StoreError('MISSING_DOCUMENT', `document ${name} is not in Redis`);
-      texts.set(name, text);
+      if (typeof text === 'string') texts.set(name, text);
     });
   }
   return texts;

@@ -1,7 +1,8 @@
 // What cannot be in force together, and why: every case as the operator judges the whole set of objects.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CompileCache, computeDesired, type Desired } from '../../operator/desired.ts';
+import { CompileCache } from '../../operator/compile-cache.ts';
+import { computeDesired, type Desired } from '../../operator/desired.ts';
 import { hashOfKey } from '../../policy/api-key.ts';
 import type { ManifestEntry, StoredDocument } from '../../policy/documents.ts';
 import type { Metadata, Problem, RawResource } from '../../policy/resource.ts';
@@ -390,6 +391,22 @@ describe('an override', () => {
     expect([...desired.problems.keys()]).toEqual(['RateLimitPolicy/shop/limits']);
     expect(operator.inForce.has('RateLimitOverride/shop/override')).toBe(true);
   });
+
+  it('is judged beside the policy that is in force, also when the operator starts while its edit is not valid', () => {
+    const operator = new Operator();
+    operator.judge(target);
+    const broken = edited(target, { rules: [] });
+    const fits = override({ rules: ['a'], action: 'Replace', limits: limits(2) });
+    const misfit = override({ rules: ['b'], action: 'Replace', limits: limits(2) }, 'misfit');
+    for (const round of [operator.restart(), operator]) {
+      const desired = round.judge(broken, fits, misfit);
+      expect(problemsOf(desired, 'RateLimitOverride/shop/override')).toEqual([]);
+      expect(problemsOf(desired, 'RateLimitOverride/shop/misfit')).toMatchObject([{ reason: 'TooManyLimits' }]);
+    }
+    // Nobody knows what is in force when Redis has lost that, too.
+    const desired = operator.restart().loseDocuments().judge(broken, fits);
+    expect(problemsOf(desired, 'RateLimitOverride/shop/override')).toMatchObject([{ reason: 'UnknownPolicy' }]);
+  });
 });
 
 describe('a Consumer', () => {
@@ -412,6 +429,23 @@ describe('a Consumer', () => {
     const desired = judge(target, agreeing(fields));
     expect(theProblem(desired)).toMatchObject(['Consumer/shop/acme', { path, reason }]);
     expect(desired.consumers).toEqual([]);
+  });
+
+  it('is judged beside the tiers and rules in force, also when the operator starts while an edit of these is not valid', () => {
+    const operator = new Operator();
+    operator.judge(target);
+    const broken = edited(target, { rules: [] });
+    const desired = operator
+      .restart()
+      .judge(
+        broken,
+        consumer('pro', { tier: 'pro', limits: [{ policy: 'limits', rule: 'by-tier', limits: limits(2) }] }),
+        consumer('gold', { tier: 'gold' }),
+        consumer('greedy', { limits: [{ policy: 'limits', rule: 'by-tier', limits: limits(3) }] }),
+      );
+    expect(problemsOf(desired, 'Consumer/shop/pro')).toEqual([]);
+    expect(problemsOf(desired, 'Consumer/shop/gold')).toMatchObject([{ reason: 'UnknownTier' }]);
+    expect(problemsOf(desired, 'Consumer/shop/greedy')).toMatchObject([{ reason: 'TooManyLimits' }]);
   });
 
   it('with limits that fit counts', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { CompileCache, computeDesired, type Desired } from '../../operator/desired.ts';
+import { CompileCache } from '../../operator/compile-cache.ts';
+import { computeDesired, type Desired } from '../../operator/desired.ts';
 import type { ManifestEntry } from '../../policy/documents.ts';
 import { hashOfKey } from '../../policy/api-key.ts';
 import type { RawResource } from '../../policy/resource.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { CompileCache, computeDesired } from '../../operator/desired.ts';
+import { CompileCache } from '../../operator/compile-cache.ts';
+import { computeDesired } from '../../operator/desired.ts';
 import { ReadyPods } from '../../operator/ready-pods.ts';
 import { statusOf, type World } from '../../operator/report.ts';
 import type { ManifestEntry } from '../../policy/documents.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type ManifestEntry, readIndex, readShard } from '../../policy/documents.ts';
-import { buildManifest, entryId, type Manifest } from '../../policy/manifest.ts';
+import { buildManifest, entryId, type Manifest, ManifestBuilder } from '../../policy/manifest.ts';
 
 function anEntry(name: string, entry: Partial<ManifestEntry> = {}): ManifestEntry {
   return {
@@ -75,6 +75,19 @@ describe('a manifest', () => {
     expect(rewritten.flatMap(({ text }) => readShard(text).entries).length).toBeLessThan(all.length / 20);
     expect(after.shards).toHaveLength(before.shards.length);
     expect(after.index.name).not.toBe(before.index.name);
+  });
+
+  it('is the same whether it was built anew or from one before, whatever has changed', () => {
+    const known = entries(40);
+    const changed = known.map((entry) => ({ ...entry, generation: 2 }));
+    const fresh = Array.from({ length: 10 }, (_, index) => anEntry(`new-${index}`));
+    const some = fc.uniqueArray(fc.constantFrom(...known, ...changed, ...fresh), { selector: entryId });
+    fc.assert(
+      fc.property(fc.array(some, { minLength: 2, maxLength: 5 }), (steps) => {
+        const builder = new ManifestBuilder();
+        for (const step of steps) expect(builder.build(step)).toEqual(buildManifest(step));
+      }),
+    );
   });
 
   it('tells objects of one name apart by their kind and namespace', () => {

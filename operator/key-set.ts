@@ -27,7 +27,7 @@ export type WrittenConsumer = {
   readonly uid: string;
   readonly generation: number;
   readonly sequence: number;
-  /** Which keys, as one text: those in Secrets change without a new generation. */
+  /** Names of its records, as one text: keys in Secrets, and peppers, change without a new generation. */
   readonly keys: string;
 };
 
@@ -45,6 +45,7 @@ export class KeySet {
   /** Records that an operator before this one wrote for consumers that are refused now, by uid. */
   readonly #inherited = new Map<string, Map<string, ConsumerRecord>>();
   readonly #consumers = new Map<string, WrittenConsumer>();
+  #recordNames = new WeakMap<ValidConsumer, readonly string[]>();
 
   constructor(options: KeySetOptions) {
     this.#options = options;
@@ -54,6 +55,7 @@ export class KeySet {
   /** From the next sync on. */
   usePeppers(peppers: readonly string[]): void {
     this.#peppers = peppers;
+    this.#recordNames = new WeakMap();
   }
 
   /** Whether Redis lost or changed a record that this process wrote. If so, the next sync writes all of them again. */
@@ -120,7 +122,8 @@ export class KeySet {
 
   #recordsOf(consumers: readonly ValidConsumer[]): Map<string, ConsumerRecord> {
     const records = new Map<string, ConsumerRecord>([...this.#inherited.values()].flatMap((kept) => [...kept]));
-    for (const { metadata, spec } of consumers) {
+    for (const consumer of consumers) {
+      const { metadata, spec } = consumer;
       const record: ConsumerRecord = {
         consumer: spec.id ?? metadata.name,
         namespace: metadata.namespace,
@@ -131,12 +134,20 @@ export class KeySet {
         ...(spec.state === 'Disabled' ? { isDisabled: true as const } : {}),
         ...(spec.limits === undefined ? {} : { limits: spec.limits.map((one) => agreed(metadata.namespace, one)) }),
       };
-      for (const hash of spec.apiKeyHashes ?? []) {
-        const key = hash.slice(HASH_PREFIX.length);
-        for (const pepper of this.#peppers) records.set(recordNameOf(pepper, key), record);
-      }
+      for (const name of this.#namesOf(consumer)) records.set(name, record);
     }
     return records;
+  }
+
+  /** Under every pepper, each key of the consumer. */
+  #namesOf(consumer: ValidConsumer): readonly string[] {
+    const known = this.#recordNames.get(consumer);
+    if (known !== undefined) return known;
+    const names = (consumer.spec.apiKeyHashes ?? []).flatMap((hash) =>
+      this.#peppers.map((pepper) => recordNameOf(pepper, hash.slice(HASH_PREFIX.length))),
+    );
+    this.#recordNames.set(consumer, names);
+    return names;
   }
 
   async #writeAll(writer: KeyWriter, wanted: ReadonlyMap<string, ConsumerRecord>): Promise<number> {
@@ -187,9 +198,7 @@ export class KeySet {
     for (const [uid, records] of this.#inherited) {
       for (const { generation } of records.values()) generations.set(uid, generation);
     }
-    const keysByUid = new Map(
-      effective.map(({ metadata, spec }) => [metadata.uid, (spec.apiKeyHashes ?? []).join(' ')]),
-    );
+    const keysByUid = new Map(effective.map((consumer) => [consumer.metadata.uid, this.#namesOf(consumer).join(' ')]));
     const known = new Map(this.#consumers);
     this.#consumers.clear();
     for (const raw of existing) {

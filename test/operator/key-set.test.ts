@@ -93,6 +93,20 @@ describe('the set of API keys', () => {
     expect(await ownerOf('a')).toBe('unknown');
   });
 
+  it('has a new sequence for a consumer when the peppers change, so that pods have to acknowledge its new records', async () => {
+    const keySet = aKeySet();
+    const one = aConsumer('one', ['a']);
+    await keySet.sync(writer, [one], [one]);
+    const sequence = (): number => keySet.consumers.get('Consumer/shop/one')?.sequence ?? Number.NaN;
+    const before = sequence();
+    await keySet.sync(writer, [one], [one]);
+    expect(sequence()).toBe(before);
+    keySet.usePeppers(['a pepper that replaces it', PEPPER]);
+    await keySet.sync(writer, [one], [one]);
+    expect(sequence()).toBeGreaterThan(before);
+    expect(sequence()).toBe(keySet.sequence);
+  });
+
   it('is written completely again when Redis lost it, with a sequence above all that were seen', async () => {
     const keySet = aKeySet();
     const one = aConsumer('one', ['a']);

@@ -13,9 +13,10 @@ import type { OperatorMetrics } from './metrics/metrics.ts';
 import { Mirror } from './mirror.ts';
 import { LOOK_MILLIS, Outlook } from './outlook.ts';
 import { Propagation } from './propagation.ts';
+import type { Published } from './publisher.ts';
 import { type Snapshot, toSnapshot } from './snapshot.ts';
 import type { KeySecrets } from './secret-keys.ts';
-import type { ResourceSource } from './source.ts';
+import type { ResourceSource, SourceChange } from './source.ts';
 import { StatusKeeper } from './status-keeper.ts';
 import type { Transition } from './transitions.ts';
 import { WorkQueue } from './work-queue.ts';
@@ -76,6 +77,8 @@ export class Operator {
   readonly #outlook: Outlook;
   readonly #statuses: StatusKeeper;
   readonly #propagation = new Propagation();
+  /** One text of megabytes, however many limiters ask for it; it goes with what it was made from. */
+  readonly #snapshots = new WeakMap<Published, Snapshot>();
   readonly #subscription: Subscription;
   /** The first change that is not yet part of a pass over the configuration. */
   #changedAtMillis: number | undefined;
@@ -120,6 +123,7 @@ export class Operator {
       again: () => this.#queue.add(STATUS, DEBOUNCE_MILLIS),
       onTransitions: (resource, transitions) => this.#onTransitions(resource, transitions),
     });
+    options.metrics?.follow(() => (this.#leadership.isHeld() ? this.#resources() : []));
     this.#subscription = subscribeToChanges(options.redisUrl, this.#names, ['ack'], () => this.#queue.add(STATUS));
   }
 
@@ -131,19 +135,9 @@ export class Operator {
 
   start(): void {
     const { source, endpoints, keySecrets } = this.#options;
-    const onSpec = (): void => {
-      this.#changedAtMillis ??= performance.now();
-      this.#queue.add(CONFIGURATION, DEBOUNCE_MILLIS);
-    };
-    source.start((change) => {
-      if (change === 'spec') onSpec();
-      else {
-        this.#statuses.invalidate();
-        this.#queue.add(STATUS, DEBOUNCE_MILLIS);
-      }
-    });
+    source.start((change) => this.#onChange(change));
     endpoints?.start(() => this.#queue.add(STATUS));
-    keySecrets?.start(onSpec);
+    keySecrets?.start(() => this.#onChange('spec'));
     this.#leadership.start({
       onElected: () => this.#queue.add(CONFIGURATION),
       onLost: (error) => this.#fail(error),
@@ -155,7 +149,12 @@ export class Operator {
   /** What is in force, complete; undefined if it is not known. */
   snapshot(): Snapshot | undefined {
     const published = this.#configurer.isConfigured ? this.#configurer.publisher.published : this.#mirror.copy;
-    return published === undefined ? undefined : toSnapshot(this.#options.owner, published);
+    if (published === undefined) return undefined;
+    const known = this.#snapshots.get(published);
+    if (known !== undefined) return known;
+    const snapshot = toSnapshot(this.#options.owner, published);
+    if (snapshot !== undefined) this.#snapshots.set(published, snapshot);
+    return snapshot;
   }
 
   /** Finishes the work under way, then gives up leadership and lets go of everything. */
@@ -174,6 +173,17 @@ export class Operator {
     await this.#leadership.release();
     this.#subscription.close();
     disconnect(this.#redis);
+  }
+
+  #onChange(change: SourceChange): void {
+    if (change === 'status') {
+      this.#statuses.invalidate();
+      this.#queue.add(STATUS, DEBOUNCE_MILLIS);
+      return;
+    }
+    this.#changedAtMillis ??= performance.now();
+    // An incident waits for nothing: nobody declares them in bulk.
+    this.#queue.add(CONFIGURATION, change === 'health' ? 0 : DEBOUNCE_MILLIS);
   }
 
   #connect(): RedisClient {
@@ -242,12 +252,13 @@ export class Operator {
   /** Writes the statuses that differ from what is so. */
   async #report(): Promise<void> {
     if (!this.hasSynced()) return;
-    const { world, isDisplaced } = await this.#outlook.look();
+    const { world, isDisplaced, failure } = await this.#outlook.look();
     if (isDisplaced) this.#queue.add(CONFIGURATION);
     if (world === undefined) return;
     this.#options.metrics?.onPods(world.pods ?? []);
-    const hasLooked = await this.#statuses.pass(this.#resources(), world);
-    if (hasLooked) this.#options.metrics?.onStatuses(this.#resources());
+    await this.#statuses.pass(this.#resources(), world);
+    // Said in every status now; for the log and the metrics it is a failure none the less.
+    if (failure !== undefined && !failure.transient) throw failure;
   }
 
   #onTransitions(resource: RawResource, transitions: readonly Transition[]): void {
@@ -261,7 +272,7 @@ export class Operator {
     const { log, metrics } = this.#options;
     if (key === CONFIGURATION) metrics?.onPublishFailed();
     const code = error instanceof StoreError ? error.code : undefined;
-    if (error instanceof StoreError && !error.transient && code !== 'BAD_REPLY' && code !== 'OWNED_BY_OTHER') {
+    if (error instanceof StoreError && code === 'SUPERSEDED') {
       this.#fail(error);
       return;
     }

@@ -22,6 +22,8 @@ export type Look = {
   readonly world: World | undefined;
   /** What is in force is not what this operator wrote: it has to be written again. */
   readonly isDisplaced: boolean;
+  /** Why the pods could not be asked, if so. */
+  readonly failure?: StoreError | undefined;
 };
 
 /** How often to look. What pods do is seen so late at most. */
@@ -37,7 +39,7 @@ export class Outlook {
   readonly #now: () => number;
   readonly #clock: RedisClock;
   readonly #readyPods = new ReadyPods();
-  /** When the pods could last be asked. */
+  /** When everything could last be asked. */
   #askedAtMillis: number;
 
   constructor(options: OutlookOptions) {
@@ -47,18 +49,20 @@ export class Outlook {
     this.#askedAtMillis = this.#now();
   }
 
-  /** Throws StoreError, but not because Redis cannot be reached. */
   async look(): Promise<Look> {
     const { desired } = this.#options.configurer;
     if (desired === undefined) return { world: undefined, isDisplaced: false };
     const answer = await this.#ask();
+    if (!(answer instanceof StoreError)) {
+      return { world: this.#world(desired, answer.reports), isDisplaced: answer.isDisplaced };
+    }
     const isBrief = this.#now() - this.#askedAtMillis < UNREACHABLE_MILLIS;
-    if (answer === undefined && isBrief) return { world: undefined, isDisplaced: false };
-    return { world: this.#world(desired, answer?.reports), isDisplaced: answer?.isDisplaced ?? false };
+    const world = isBrief ? undefined : { ...this.#world(desired, undefined), storeProblem: problemOf(answer) };
+    return { world, isDisplaced: false, failure: answer };
   }
 
-  /** What pods acknowledge, and whether head is where it should be; undefined if Redis cannot be asked. */
-  async #ask(): Promise<{ reports: readonly PodReport[]; isDisplaced: boolean } | undefined> {
+  /** What pods acknowledge, and whether head is where it should be; or why Redis cannot say. */
+  async #ask(): Promise<{ reports: readonly PodReport[]; isDisplaced: boolean } | StoreError> {
     const { redis, names, configurer } = this.#options;
     try {
       // On another installation's Redis it is that one's pods that report; to list them would forget the silent ones.
@@ -70,10 +74,11 @@ export class Outlook {
       const sentAt = this.#clock.monotonicMillis();
       const { pods, redisMicros } = await listPods(redis, names);
       this.#clock.observe(redisMicros, sentAt);
+      const isDisplaced = await configurer.isDisplaced(pods);
       this.#askedAtMillis = this.#now();
-      return { reports: pods, isDisplaced: await configurer.isDisplaced(pods) };
+      return { reports: pods, isDisplaced };
     } catch (error) {
-      if (error instanceof StoreError && error.transient) return undefined;
+      if (error instanceof StoreError) return error;
       throw error;
     }
   }
@@ -94,4 +99,9 @@ export class Outlook {
       now: `${new Date().toISOString().slice(0, 19)}Z`,
     };
   }
+}
+
+/** As the beginning of a sentence. What may pass by itself is an outage; of anything else people have to hear. */
+function problemOf({ transient, code, message }: StoreError): string {
+  return transient ? 'the operator cannot reach Redis' : `Redis does not hold what Sluice wrote (${code}: ${message})`;
 }

@@ -19,6 +19,8 @@ export type World = {
   readonly consumers: ReadonlyMap<string, WrittenConsumer>;
   /** The pods that have to enforce; undefined = Redis could not be asked. */
   readonly pods: readonly ReadyPod[] | undefined;
+  /** Why they could not be asked. */
+  readonly storeProblem?: string;
   /** What is to be said of another installation that is in this Redis. */
   readonly otherOwner?: string | undefined;
   readonly isOverdue: boolean;
@@ -34,6 +36,50 @@ type Active = {
   readonly revision: number;
   readonly isHeldBy: (pod: ReadyPod) => boolean;
 };
+
+/** What all statuses have in common: what they say of the pods, and what every pod has. */
+export type Common = { readonly text: string; readonly revision: number; readonly keySequence: number };
+
+export function commonOf(world: World): Common {
+  const { pods, published, otherOwner, storeProblem } = world;
+  const ready = pods ?? [];
+  const failing = ready.filter(({ isFailing }) => isFailing).map(({ acknowledgement }) => acknowledgement.pod);
+  return {
+    text: JSON.stringify([pods?.length, failing, published !== undefined, otherOwner, storeProblem]),
+    revision: Math.min(...ready.map((pod) => heldBy(pod, world))),
+    keySequence: Math.min(...ready.map(({ acknowledgement }) => acknowledgement.keySequence)),
+  };
+}
+
+/** What a status is made from besides the object itself. */
+export type Basis = {
+  readonly text: string;
+  readonly active: ManifestEntry | WrittenConsumer | undefined;
+  readonly problems: readonly Problem[] | undefined;
+};
+
+/**
+ * What the status of an object is made from where every pod has what is in force of it: the same again gives the same
+ * again. Undefined where a pod is behind, and for what changes with time.
+ */
+export function basisOf(raw: RawResource, world: World, { text, revision, keySequence }: Common): Basis | undefined {
+  const id = idOf(raw);
+  const problems = world.desired.problems.get(id);
+  switch (raw.kind) {
+    case 'SystemHealth':
+    case 'RateLimitOverride':
+      return undefined;
+    case 'Consumer': {
+      const active = world.consumers.get(id);
+      return active === undefined || active.sequence <= keySequence ? { text, active, problems } : undefined;
+    }
+    case 'RateLimitPolicy':
+    case 'RateLimitDomain': {
+      const active = world.published?.entries.get(id);
+      return active === undefined || active.revision <= revision ? { text, active, problems } : undefined;
+    }
+  }
+}
 
 /** The status that an object should have; undefined if it has it already. */
 export function statusOf(raw: RawResource, world: World): unknown {
@@ -52,6 +98,7 @@ export function statusOf(raw: RawResource, world: World): unknown {
       failingPods: ready.filter(({ isFailing }) => isFailing).map(({ acknowledgement }) => acknowledgement.pod),
       isOverdue: world.isOverdue,
       isStoreReachable: world.pods !== undefined,
+      storeProblem: world.storeProblem,
       otherOwner: world.otherOwner,
       isShadow: isShadow(raw),
       offTime: offTimeOf(raw, world),
@@ -97,12 +144,15 @@ function entryOf(raw: RawResource, world: World): ManifestEntry | undefined {
  * A pod enforces an entry if it holds the very manifest that is published, or one that this operator knows to have
  * published at or after the revision that brought the entry.
  */
-function holds({ acknowledgement }: ReadyPod, entry: ManifestEntry, world: World): boolean {
+const holds = (pod: ReadyPod, entry: ManifestEntry, world: World): boolean => heldBy(pod, world) >= entry.revision;
+
+/** The revision up to which a pod has every entry; -1 if that is not known. */
+function heldBy({ acknowledgement }: ReadyPod, { published, knows }: Pick<World, 'published' | 'knows'>): number {
   const held = acknowledgement.identity;
-  const current = world.published?.identity;
-  if (held === undefined || current === undefined) return false;
-  if (held.manifest === current.manifest) return true;
-  return held.incarnation === current.incarnation && held.revision >= entry.revision && world.knows(held);
+  const current = published?.identity;
+  if (held === undefined || current === undefined) return -1;
+  if (held.manifest === current.manifest) return Number.MAX_SAFE_INTEGER;
+  return held.incarnation === current.incarnation && knows(held) ? held.revision : -1;
 }
 
 function toLagging({ acknowledgement, isPassing }: ReadyPod): LaggingPod {

@@ -1,8 +1,11 @@
 import type { RawResource } from '../policy/resource.ts';
 import type { ResourceKind } from '../policy/schema/kinds.ts';
 
-/** What changed: the wish (spec, existence), or only what is recorded of it (status). */
-export type SourceChange = 'spec' | 'status';
+/**
+ * What changed: the wish (spec, existence), the wish in an incident (a SystemHealth), or only what is recorded of it
+ * (status).
+ */
+export type SourceChange = 'spec' | 'health' | 'status';
 
 /** Where resources come from and where their status goes: a cluster, or a directory. */
 export type ResourceSource = {

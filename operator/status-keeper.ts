@@ -1,5 +1,5 @@
 import type { RawResource } from '../policy/resource.ts';
-import { conditionsOf, expiryOf, statusOf, type World } from './report.ts';
+import { type Basis, basisOf, commonOf, conditionsOf, expiryOf, statusOf, type World } from './report.ts';
 import type { ResourceSource } from './source.ts';
 import { type Transition, transitionsBetween } from './transitions.ts';
 
@@ -22,6 +22,8 @@ export class StatusKeeper {
   readonly #options: StatusKeeperOptions;
   /** What the last complete pass was made from: the same again gives the same again. */
   #reported = '';
+  /** Objects whose status is right, and what it was found to be right for. */
+  readonly #settled = new WeakMap<RawResource, Basis>();
   #expiry: NodeJS.Timeout | undefined;
 
   constructor(options: StatusKeeperOptions) {
@@ -38,12 +40,12 @@ export class StatusKeeper {
   }
 
   /**
-   * Writes the statuses that differ; `false` if nothing can differ since the last pass. Throws AggregateError with all
-   * that could not be written.
+   * Writes the statuses that differ, if any can differ since the last pass. Throws AggregateError with all that could not
+   * be written.
    */
-  async pass(resources: readonly RawResource[], world: World): Promise<boolean> {
+  async pass(resources: readonly RawResource[], world: World): Promise<void> {
     const fingerprint = fingerprintOf(world);
-    if (fingerprint === this.#reported) return false;
+    if (fingerprint === this.#reported) return;
     // Before the first write: what changes during this pass asks for another one.
     this.#reported = fingerprint;
     const failures = await this.#write(resources, world);
@@ -52,17 +54,11 @@ export class StatusKeeper {
       throw new AggregateError(failures, `${failures.length} statuses could not be written`);
     }
     this.#scheduleExpiry(resources, world);
-    return true;
   }
 
   /** Writes some at a time, edited objects first, and leaves the rest for the next pass when interrupted. */
   async #write(resources: readonly RawResource[], world: World): Promise<unknown[]> {
-    const due = resources
-      .flatMap((raw) => {
-        const status = statusOf(raw, world);
-        return status === undefined ? [] : [{ raw, status, isEdited: isEdited(raw) }];
-      })
-      .toSorted((one, other) => Number(other.isEdited) - Number(one.isEdited));
+    const due = this.#due(resources, world);
     const failures: unknown[] = [];
     for (let start = 0; start < due.length; start += WRITES_AT_ONCE) {
       if (this.#options.isInterrupted()) {
@@ -76,6 +72,19 @@ export class StatusKeeper {
       }
     }
     return failures;
+  }
+
+  #due(resources: readonly RawResource[], world: World): { readonly raw: RawResource; readonly status: unknown }[] {
+    const common = commonOf(world);
+    const due: { raw: RawResource; status: unknown; isEdited: boolean }[] = [];
+    for (const raw of resources) {
+      const basis = basisOf(raw, world, common);
+      if (basis !== undefined && isSame(basis, this.#settled.get(raw))) continue;
+      const status = statusOf(raw, world);
+      if (status !== undefined) due.push({ raw, status, isEdited: isEdited(raw) });
+      else if (basis !== undefined) this.#settled.set(raw, basis);
+    }
+    return due.toSorted((one, other) => Number(other.isEdited) - Number(one.isEdited));
   }
 
   async #writeOne(raw: RawResource, status: unknown): Promise<void> {
@@ -102,6 +111,10 @@ export class StatusKeeper {
   }
 }
 
+function isSame(one: Basis, other: Basis | undefined): boolean {
+  return one.text === other?.text && one.active === other.active && one.problems === other.problems;
+}
+
 function isEdited({ metadata, status }: RawResource): boolean {
   return (
     typeof status !== 'object' || status === null || Reflect.get(status, 'observedGeneration') !== metadata.generation
@@ -123,6 +136,7 @@ function fingerprintOf(world: World): string {
       .toSorted(),
     world.published?.identity,
     world.otherOwner,
+    world.storeProblem,
     world.isOverdue,
   ]);
 }

@@ -15,6 +15,8 @@ export type StatusFacts = {
   /** Whether the pods have had time enough: whoever is behind then is lagging, not propagating. */
   readonly isOverdue: boolean;
   readonly isStoreReachable: boolean;
+  /** Why not, as the beginning of a sentence. */
+  readonly storeProblem?: string | undefined;
   /** What is to be said of another installation that is in this Redis. */
   readonly otherOwner?: string | undefined;
   /** The object asks to be judged and reported only. */
@@ -58,6 +60,7 @@ type Verdict = { readonly status: Condition['status']; readonly reason: StatusRe
 /** Not enforced, as the author of the object wants it. */
 const INTENDED: ReadonlySet<string> = new Set(['Shadow', 'Pending', 'Expired']);
 
+const UNREACHABLE = 'the operator cannot reach Redis';
 const SHOWN_PROBLEMS = 3;
 const SHOWN_PODS = 5;
 export const MAX_PROBLEMS = 32;
@@ -119,7 +122,7 @@ function judgeEnforced(facts: StatusFacts): Verdict {
     return {
       status: 'Unknown',
       reason: 'RedisUnavailable',
-      message: 'the operator cannot reach Redis, so it is not known what is in force',
+      message: `${facts.storeProblem ?? UNREACHABLE}, so it is not known what is in force`,
     };
   }
   if (facts.problems.length > 0) {
@@ -131,7 +134,7 @@ function judgeEnforced(facts: StatusFacts): Verdict {
     return {
       status: 'Unknown',
       reason: 'RedisUnavailable',
-      message: 'the operator cannot reach Redis, so nothing is known of the pods',
+      message: `${facts.storeProblem ?? UNREACHABLE}, so nothing is known of the pods`,
     };
   }
   if (facts.activeGeneration !== facts.generation) {

@@ -118,7 +118,7 @@ export class ClusterSource implements ResourceSource {
       before.metadata.generation === now.metadata.generation &&
       // Labels are no part of the generation, and select policies.
       isDeepStrictEqual(before.metadata.labels, now.metadata.labels);
-    if (!isSameSpec) this.#notify('spec');
+    if (!isSameSpec) this.#notifyOf(kind);
     else if (!isDeepStrictEqual(before.status, now.status)) this.#notify('status');
   }
 
@@ -134,7 +134,11 @@ export class ClusterSource implements ResourceSource {
 
   #remove(kind: ResourceKind, object: KubernetesObject): void {
     this.#versions.delete(object.metadata.uid);
-    if (this.#of(kind).delete(keyOf(object.metadata))) this.#notify('spec');
+    if (this.#of(kind).delete(keyOf(object.metadata))) this.#notifyOf(kind);
+  }
+
+  #notifyOf(kind: ResourceKind): void {
+    this.#notify(kind === 'SystemHealth' ? 'health' : 'spec');
   }
 }
 

@@ -36,6 +36,7 @@ export class OperatorMetrics {
   readonly #propagation: Histogram;
   readonly #repairs: Counter;
   readonly #events: Counter;
+  #resources: () => readonly RawResource[] = () => [];
 
   constructor({ controllers, lease }: OperatorMetricsOptions) {
     collectDefaultMetrics({ register: this.registry });
@@ -67,8 +68,9 @@ export class OperatorMetrics {
       help: 'Objects by kind, condition and its status.',
       labelNames: ['kind', 'condition', 'status'],
       registers,
+      // When somebody asks: to count after every edit would cost more than the edit.
+      collect: () => this.#countObjects(),
     });
-    this.onStatuses([]);
     this.#pods = new Gauge({
       name: 'sluice_limiter_pods',
       help: 'Ready limiter pods by the revision that they acknowledge.',
@@ -118,10 +120,14 @@ export class OperatorMetrics {
     this.#propagation.observe(seconds);
   }
 
-  /** What the statuses of all objects say now. */
-  onStatuses(resources: readonly RawResource[]): void {
+  /** Where the objects are whose statuses this operator writes. */
+  follow(resources: () => readonly RawResource[]): void {
+    this.#resources = resources;
+  }
+
+  #countObjects(): void {
     const counts = new Map<string, number>();
-    for (const { kind, status } of resources) {
+    for (const { kind, status } of this.#resources()) {
       for (const condition of conditionsOf(status)) {
         const key = `${kind} ${condition.type} ${condition.status}`;
         counts.set(key, (counts.get(key) ?? 0) + 1);

@@ -101,6 +101,8 @@ describe('with a real API server', { timeout: 120_000 }, () => {
       },
     });
     const head = await readHead(redis.redis, createNames('default'));
+    // However many ask, it is one text.
+    expect(leader.operator.snapshot()).toBe(leader.operator.snapshot());
     await eventually(() => expect(standby.operator.snapshot()).toEqual(leader.operator.snapshot()), 60_000);
     await redis.stopServer();
     expect(JSON.parse(standby.operator.snapshot()?.body ?? '{}')).toMatchObject({ format: 1, head });

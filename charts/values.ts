@@ -155,6 +155,21 @@ const limiter = group('The limiter: decides about requests.', {
     1,
     60_000,
   ),
+  metricsDetail: z
+    .enum(['Domain', 'Policy', 'Rule'])
+    .default('Policy')
+    .describe('How finely metrics tell decisions apart. Finer makes more series.'),
+  logDecisionsPerSecond: count('Log lines a second about denied requests, a sample of them; 0 = none.', 10, 0, 10_000),
+  maxRememberedDenials: count(
+    'Denials that a pod answers from memory for up to a second, 2.2 KB each; 0 = none.',
+    14_000,
+  ),
+  maxSubjectsPerRule: count(
+    'Subjects of one rule, in its longest window and seen by one pod, that have counters of their own; others share a few. A million takes 16 MiB.',
+    1_000_000,
+    1,
+    10_000_000,
+  ),
   tls,
   autoscaling,
   preStopSeconds: count('Seconds between leaving the Service and the signal to stop.', 5, 0, 300),

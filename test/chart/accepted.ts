@@ -268,6 +268,24 @@ const limiter: Accepted[] = [
     },
   },
   {
+    name: 'how much a pod tells and remembers',
+    values: {
+      limiter: {
+        metricsDetail: 'Rule',
+        logDecisionsPerSecond: 0,
+        maxRememberedDenials: 1_000_000,
+        maxSubjectsPerRule: 2_000_000,
+      },
+    },
+    expect: (objects) =>
+      expect(envOf(limiterOf(objects))).toMatchObject({
+        SLUICE_METRICS_DETAIL: 'Rule',
+        SLUICE_LOG_DECISIONS_PER_SECOND: '0',
+        SLUICE_MAX_REMEMBERED_DENIALS: '1000000',
+        SLUICE_MAX_SUBJECTS_PER_RULE: '2000000',
+      }),
+  },
+  {
     name: 'who is trusted, and how long a pod drains',
     values: {
       limiter: {

@@ -89,6 +89,12 @@ const refusedSets: Refused[] = [
     says: ["limiter.grpc.port (9000) cannot differ from the pods' 8081"],
   },
   {
+    name: 'a detail that there is not',
+    values: { limiter: { metricsDetail: 'Subject' } },
+    says: ['/limiter/metricsDetail'],
+  },
+  { name: 'no subjects', values: { limiter: { maxSubjectsPerRule: 0 } }, says: ['/limiter/maxSubjectsPerRule'] },
+  {
     name: 'a network that is none',
     values: { limiter: { trustedCallers: ['everyone'] } },
     says: ['/limiter/trustedCallers/0'],

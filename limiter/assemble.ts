@@ -17,6 +17,7 @@ import type { DoorSettings } from './door-settings.ts';
 import { Identifier } from './identify.ts';
 import { IPBlocks } from './ip-blocks.ts';
 import { KeyCache } from './key-cache.ts';
+import { exportLimits } from './limit-gauges.ts';
 import { SnapshotLoader } from './load.ts';
 import { LocalFallback } from './local-fallback.ts';
 import { LimiterMetrics } from './metrics.ts';
@@ -175,7 +176,7 @@ function loaderOf(
 }
 
 function metricsOf(
-  { metricsDetail }: LimiterOptions,
+  { metricsDetail = 'Policy' }: LimiterOptions,
   { loader, decider, isReady }: Pick<Assembly, 'loader' | 'decider' | 'isReady'>,
 ): LimiterMetrics {
   const state = {
@@ -186,7 +187,9 @@ function metricsOf(
     breaker: () => decider.breakerState,
     snapshotAgeSeconds: () => loader.ageSeconds,
   };
-  return new LimiterMetrics(state, metricsDetail);
+  const metrics = new LimiterMetrics(state, metricsDetail);
+  exportLimits(metrics.registry, () => loader.snapshot, metricsDetail);
+  return metrics;
 }
 
 type CheckerNeeds = Pick<Assembly, 'store' | 'loader' | 'metrics' | 'denyCache'> & { readonly keys: KeyCache };

@@ -1,4 +1,7 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { exportLimits } from '../../limiter/limit-gauges.ts';
 import { LimiterMetrics, type MetricsDetail } from '../../limiter/metrics.ts';
 import { NO_POLICY, type ReportedLimit } from '../../policy/decision.ts';
 
@@ -71,5 +74,15 @@ describe('the metrics of a limiter', () => {
       5,
     );
     expect(text.match(/^sluice_decisions_total\{/gm)).toHaveLength(10_001);
+  });
+
+  it('are all described where operators look', () => {
+    const { registry } = aLimiter();
+    exportLimits(registry, () => undefined, 'Policy');
+    const names = registry.getMetricsAsArray().map(({ name }) => name);
+    const own = names.filter((name) => name.startsWith('sluice_'));
+    const described = readFileSync(join(import.meta.dirname, '../../docs/operations.md'), 'utf8');
+    expect(own.length).toBeGreaterThan(10);
+    expect(own.filter((name) => !described.includes(`\`${name}\``))).toEqual([]);
   });
 });

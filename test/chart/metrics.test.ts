@@ -47,7 +47,7 @@ const metricsIn = (expr: string): string[] =>
 
 const exported = exportedMetrics();
 
-// PromQL is judged by promtool (alerts.promtool.yaml, gate "alerts" of .ci/run), where it is there.
+// PromQL is judged by promtool (promtool.ts, gate "alerts and dashboard" of .ci/run), where that can be had.
 describe('an alert', () => {
   it.each(alerts)('reads metrics that the code exports, and has a runbook and a case: $alert', (alert) => {
     expect(metricsIn(alert.expr).length).toBeGreaterThan(0);

@@ -16,6 +16,14 @@ export const FIGURES = {
   gcPercent: { title: 'GC %', digits: 1 },
   residentMiB: { title: 'RSS MiB', digits: 0 },
   heapMiB: { title: 'heap MiB', digits: 0 },
+  /** Inside the script, for each decision, by Redis' own clock. */
+  scriptMicros: { title: 'script us', digits: 1 },
+  /** Of a whole call, which may decide several requests. */
+  callP50Micros: { title: 'call p50 us', digits: 0 },
+  callP99Micros: { title: 'call p99 us', digits: 0 },
+  callMaxMicros: { title: 'call max us', digits: 0 },
+  /** In Redis' SLOWLOG: of more than 10 ms. */
+  slowCalls: { title: 'SLOWLOG', digits: 1 },
 } as const satisfies Readonly<Record<string, { readonly title: string; readonly digits: number }>>;
 
 export type FigureName = keyof typeof FIGURES;

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import type { Redis } from 'ioredis';
 import { hashOfKey, recordNameOf } from '../policy/api-key.ts';
-import { compilePolicy } from '../policy/compile.ts';
+import { compileResource } from '../policy/compile.ts';
 import { type ManifestEntry, type StoredDocument, toStored } from '../policy/documents.ts';
 import { buildManifest } from '../policy/manifest.ts';
-import type { ValidPolicy } from '../policy/resource.ts';
+import type { ValidResource } from '../policy/resource.ts';
+import type { RateLimitDomainSpec } from '../policy/schema/rate-limit-domain.ts';
 import { validate } from '../policy/validate.ts';
 import { publish, readHead, writeDocuments } from '../store/configuration.ts';
 import { writeKeySet } from '../store/consumer-keys.ts';
+import type { RedisClient } from '../store/connection.ts';
 import { createNames } from '../store/names.ts';
 import type { Caller } from './callers.ts';
 import { NAMESPACE, type NamedSpecs } from './worlds.ts';
@@ -16,10 +17,15 @@ import { NAMESPACE, type NamedSpecs } from './worlds.ts';
 export type Prepared = { readonly documents: readonly StoredDocument[]; readonly manifest: string };
 
 /** Validates and compiles, as the operator does it. */
-export function prepare(specs: NamedSpecs): Prepared {
-  const policies = Object.entries(specs).map(([name, spec]) => toPolicy(name, spec));
-  const documents = policies.map((policy) => toStored(compilePolicy(policy)));
-  const entries = policies.map(({ kind, metadata: { namespace, name, uid, generation } }, index): ManifestEntry => ({
+export function prepare(specs: NamedSpecs, domains: Readonly<Record<string, RateLimitDomainSpec>> = {}): Prepared {
+  const resources = [
+    ...Object.entries(specs).map(([name, spec]) =>
+      toResource('RateLimitPolicy', name, { domain: `${NAMESPACE}.${name}`, ...spec }),
+    ),
+    ...Object.entries(domains).map(([name, spec]) => toResource('RateLimitDomain', name, spec)),
+  ];
+  const documents = resources.map(toDocument);
+  const entries = resources.map(({ kind, metadata: { namespace, name, uid, generation } }, index): ManifestEntry => ({
     kind,
     namespace,
     name,
@@ -37,7 +43,7 @@ export function prepare(specs: NamedSpecs): Prepared {
 
 /** Makes it the next revision of the installation, which is its own owner; the number of that revision. */
 export async function putInForce(
-  redis: Redis,
+  redis: RedisClient,
   installation: string,
   { documents, manifest }: Prepared,
 ): Promise<number> {
@@ -58,7 +64,7 @@ export async function putInForce(
 
 /** Every caller gets the API key of `apiKeyOf`. */
 export async function publishKeys(
-  redis: Redis,
+  redis: RedisClient,
   installation: string,
   { callers, pepper }: { readonly callers: readonly Caller[]; readonly pepper: string },
 ): Promise<void> {
@@ -71,11 +77,15 @@ export async function publishKeys(
 }
 
 /** Only what users could write is measured: the same validation decides. */
-function toPolicy(name: string, spec: NamedSpecs[string]): ValidPolicy {
+function toResource(kind: 'RateLimitPolicy' | 'RateLimitDomain', name: string, spec: object): ValidResource {
   const metadata = { namespace: NAMESPACE, name, uid: name, generation: 1, creationTimestamp: '2026-01-01T00:00:00Z' };
-  const raw = { kind: 'RateLimitPolicy', metadata, spec: { domain: `${NAMESPACE}.${name}`, ...spec } } as const;
-  const validation = validate(raw);
-  if (!validation.ok) throw new Error(`policy ${name}: ${JSON.stringify(validation.problems)}`);
-  if (validation.resource.kind !== 'RateLimitPolicy') throw new Error(`policy ${name} is no policy`);
+  const validation = validate({ kind, metadata, spec });
+  if (!validation.ok) throw new Error(`${kind} ${name}: ${JSON.stringify(validation.problems)}`);
   return validation.resource;
+}
+
+function toDocument(resource: ValidResource): StoredDocument {
+  const document = compileResource(resource);
+  if (document === undefined) throw new Error(`${resource.kind} ${resource.metadata.name} is not compiled`);
+  return toStored(document);
 }

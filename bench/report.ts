@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { arch, availableParallelism, cpus, platform } from 'node:os';
-import { FIGURES, type FiguresByTarget, figureNames } from './figures.ts';
+import { FIGURES, type Figures, type FiguresByTarget, figureNames } from './figures.ts';
 import { isMet, type Ratio } from './ratios.ts';
 import type { BenchSettings } from './settings.ts';
 import { table } from './table.ts';
@@ -64,12 +64,24 @@ function verdictOn(ratio: Ratio): string {
 }
 
 /** Absolute figures: true of this machine in these minutes only. */
-export function figureTable(targets: FiguresByTarget): string {
-  const rows = Object.entries(targets).map(([name, figures]) => [
+export function figureTables(targets: FiguresByTarget): string {
+  const isScript = ([, { scriptMicros }]: readonly [string, Figures]): boolean => scriptMicros !== undefined;
+  const all = Object.entries(targets);
+  const [servers, scripts] = [all.filter((one) => !isScript(one)), all.filter(isScript)];
+  return [servers, scripts]
+    .filter((group) => group.length > 0)
+    .map(figureTable)
+    .join('\n\n');
+}
+
+/** Only the columns in which there is something. */
+function figureTable(targets: readonly (readonly [string, Figures])[]): string {
+  const names = figureNames.filter((figure) => targets.some(([, figures]) => figures[figure] !== undefined));
+  const rows = targets.map(([name, figures]) => [
     name,
-    ...figureNames.map((figure) => figures[figure]?.toFixed(FIGURES[figure].digits) ?? ''),
+    ...names.map((figure) => figures[figure]?.toFixed(FIGURES[figure].digits) ?? ''),
   ]);
-  return table(['target', ...figureNames.map((figure) => FIGURES[figure].title)], rows);
+  return table(['target', ...names.map((figure) => FIGURES[figure].title)], rows);
 }
 
 /** Throws RangeError if they were written by an older form of this. */
@@ -94,7 +106,7 @@ export async function writeIntoPage(file: string, results: Results): Promise<voi
     `${date.slice(0, 10)}, ${machine.cpus} x ${machine.cpu} (${machine.platform}), Node ${machine.node}, Redis ${machine.redis}, sender ${machine.sender}, ${lengthOf(results)}:`,
     ratioTable(results.ratios),
     'Absolute figures of the same run, for orientation (medians):',
-    figureTable(results.targets),
+    figureTables(results.targets),
     '',
   ];
   await writeFile(file, page.slice(0, begin) + text.join('\n\n') + page.slice(end));

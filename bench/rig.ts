@@ -1,87 +1,117 @@
-import { Redis } from 'ioredis';
-import { findRedisServer, startRedis } from '../cli/dev/find-redis.ts';
-import { freePort } from '../test/harness/redis.ts';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import { assemble } from '../image/assemble.ts';
 import { STRANGER, callers } from './callers.ts';
 import { startFarRedis } from './far-redis.ts';
+import { startRival } from './rival.ts';
 import { prepare, publishKeys, putInForce } from './publish-policies.ts';
-import { PEPPER, type Server, type ServerName, SERVERS, startFloor, startLimiter } from './servers.ts';
-import { specsOf, type WorldName } from './worlds.ts';
+import {
+  PEPPER,
+  type Server,
+  type ServerName,
+  SERVERS,
+  type ServerSpec,
+  startLimiter,
+  startProgram,
+} from './servers.ts';
+import { startStore, type Store, type StoreName } from './stores.ts';
+import { domainsOf, specsOf, type WorldName } from './worlds.ts';
 
-/** A private Redis, and servers that are started when a target first needs them; all are stopped with it. */
+/** Private Redis servers, and servers before them: started when a target first needs them, stopped with the rig. */
 export class Rig implements AsyncDisposable {
-  readonly redis: Redis;
-  readonly redisPort: number;
   readonly signal: AbortSignal;
-  readonly #redisUrl: string;
+  /** The main one. */
+  readonly redis: Redis;
   readonly #stack: AsyncDisposableStack;
+  readonly #stores = new Map<StoreName, Promise<Store>>();
   readonly #servers = new Map<ServerName, Server>();
   readonly #worlds = new Set<WorldName>();
+  #assembled: Promise<string> | undefined;
 
-  private constructor(parts: {
-    redis: Redis;
-    redisPort: number;
-    redisUrl: string;
-    stack: AsyncDisposableStack;
-    signal: AbortSignal;
-  }) {
-    this.redis = parts.redis;
-    this.redisPort = parts.redisPort;
-    this.#redisUrl = parts.redisUrl;
-    this.#stack = parts.stack;
-    this.signal = parts.signal;
+  private constructor(main: Store, stack: AsyncDisposableStack, signal: AbortSignal) {
+    this.signal = signal;
+    [this.redis] = main.nodes;
+    this.#stack = stack;
+    this.#stores.set('main', Promise.resolve(main));
   }
 
   /** Throws if Redis does not start. */
   static async start(signal: AbortSignal): Promise<Rig> {
     await using stack = new AsyncDisposableStack();
-    const redisPort = await freePort();
-    const redisProcess = await startRedis(await findRedisServer(), { port: redisPort });
-    stack.defer(() => redisProcess.stop());
+    const main = await startStore('main');
+    stack.defer(() => main.stop());
     signal.throwIfAborted();
-    const redis = stack.adopt(new Redis(redisProcess.url), (connection) => connection.disconnect());
-    // What the loss of Redis means is seen by those who are measured.
-    redis.on('error', () => undefined);
-    return new Rig({ redis, redisPort, redisUrl: redisProcess.url, stack: stack.move(), signal });
+    return new Rig(main, stack.move(), signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
 
+  store(name: StoreName): Promise<Store> {
+    const known = this.#stores.get(name);
+    if (known !== undefined) return known;
+    const starting = startStore(name).then((store) => {
+      this.#stack.defer(() => store.stop());
+      return store;
+    });
+    this.#stores.set(name, starting);
+    return starting;
+  }
+
   /** A server, started if it was not yet. Throws if it does not start; what was started is stopped then. */
   async server(name: ServerName): Promise<Server> {
     const known = this.#servers.get(name);
     if (known !== undefined) return known;
-    const { kind, world, redisDelayMillis } = SERVERS[name];
-    const redisUrl = redisDelayMillis === undefined ? this.#redisUrl : await this.#farRedis(redisDelayMillis);
-    if (world !== undefined) await this.#publish(world);
-    const server =
-      world === undefined
-        ? await startFloor(kind === 'bare' ? 'bare' : 'evalsha', redisUrl, this.signal)
-        : await startLimiter({ pod: name, world, redisUrl }, this.signal);
+    const server = await this.#start(name, SERVERS[name]);
     this.#stack.defer(() => server.process.stop());
     this.#servers.set(name, server);
     return server;
   }
 
-  /** Seconds of processor time that Redis used: all of it, or of the thread that runs commands and scripts. */
-  async redisCpuSeconds(thread: 'all' | 'main' = 'all'): Promise<number> {
-    const info = await this.redis.info('cpu');
-    const pattern =
-      thread === 'all' ? /^used_cpu_(?:sys|user):([\d.]+)/gm : /^used_cpu_(?:sys|user)_main_thread:([\d.]+)/gm;
-    return [...info.matchAll(pattern)].reduce((sum, [, seconds]) => sum + Number(seconds), 0);
+  async #start(name: ServerName, spec: ServerSpec): Promise<Server> {
+    if ('limiter' in spec) {
+      const { port, store } = await this.server(spec.limiter);
+      const env = { LIMITER_URL: `http://127.0.0.1:${port}` };
+      return { ...(await startProgram({ name, program: spec.program, env }, this.signal)), store };
+    }
+    if (!('store' in spec)) {
+      return { ...(await startProgram({ name, program: spec.program, env: {} }, this.signal)), store: undefined };
+    }
+    const store = await this.store(spec.store.name);
+    const { delayMillis } = spec.store;
+    const redisUrl = delayMillis === undefined ? store.url : await this.#farFrom(store, delayMillis);
+    if ('program' in spec) {
+      const env = { REDIS_URL: redisUrl };
+      return { ...(await startProgram({ name, program: spec.program, env }, this.signal)), store };
+    }
+    if ('flushMicros' in spec) {
+      return { ...(await startRival({ name, redisUrl, flushMicros: spec.flushMicros }, this.signal)), store };
+    }
+    await this.#publish(spec.world, store);
+    const folder = await (this.#assembled ??= this.#assemble());
+    return { ...(await startLimiter({ folder, pod: name, world: spec.world, redisUrl }, this.signal)), store };
   }
 
-  async #farRedis(delayMillis: number): Promise<string> {
-    const far = await startFarRedis(this.redisPort, delayMillis);
+  async #assemble(): Promise<string> {
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-bench-'));
+    this.#stack.defer(() => rm(folder, { recursive: true, force: true }));
+    await assemble(folder);
+    return folder;
+  }
+
+  async #farFrom({ url }: Store, delayMillis: number): Promise<string> {
+    const far = await startFarRedis(Number(new URL(url).port), delayMillis);
     this.#stack.defer(() => far.close());
     return `redis://127.0.0.1:${far.port}`;
   }
 
-  async #publish(world: WorldName): Promise<void> {
+  async #publish(world: WorldName, { client }: Store): Promise<void> {
     if (this.#worlds.has(world)) return;
     this.#worlds.add(world);
-    await putInForce(this.redis, world, prepare(specsOf(world)));
-    await publishKeys(this.redis, world, { callers: [...callers(), STRANGER], pepper: PEPPER });
+    await putInForce(client, world, prepare(specsOf(world), domainsOf(world)));
+    await publishKeys(client, world, { callers: [...callers(), STRANGER], pepper: PEPPER });
   }
 }

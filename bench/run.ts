@@ -10,7 +10,7 @@ import { type Figures, type FiguresByTarget, meanOf, medianOf } from './figures.
 import { ratiosOf } from './ratios.ts';
 import {
   describeMachine,
-  figureTable,
+  figureTables,
   lengthOf,
   ratioTable,
   readResults,
@@ -58,13 +58,14 @@ async function run(command: Extract<Command, { kind: 'measure' }>, signal: Abort
   const { scenarios, settings } = command;
   const targets = targetsOf(scenarios);
   await using rig = await Rig.start(signal);
-  console.log(`${lengthOf(settings)}, after one that is discarded\n`);
+  console.log(`${lengthOf(settings)}\n`);
   for (const target of targets) {
     console.log(`  ${target.name.padEnd(16)} ${target.about}`);
     await target.prepare?.(rig);
   }
   const rounds: FiguresByTarget[] = [];
-  for (let round = 0; round <= settings.rounds; round += 1) {
+  // A single round only asks whether everything works.
+  for (let round = settings.rounds === 1 ? 1 : 0; round <= settings.rounds; round += 1) {
     console.log(round === 0 ? '\nwarm-up' : `round ${round} of ${settings.rounds}`);
     const turns = round === 0 ? WARM_UP_TURNS : settings.seconds / TURN_SECONDS;
     const measured = await runRound(rig, targets, { turns, round });
@@ -78,7 +79,7 @@ async function run(command: Extract<Command, { kind: 'measure' }>, signal: Abort
     date: new Date().toISOString(),
   };
   console.log(`\n${ratioTable(results.ratios)}\n\nAbsolute figures, for orientation (medians):\n`);
-  console.log(`${figureTable(results.targets)}\n`);
+  console.log(`${figureTables(results.targets)}\n`);
   if (isQuotable(command)) {
     await writeResults(RESULTS, results);
     await writeIntoPage(PAGE, results);

@@ -4,7 +4,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 export type ServerSpec = {
   readonly name: string;
-  /** What node is started with. */
+  /** Default: the Node that runs this. */
+  readonly program?: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   /** Answers 200 as soon as the server can be measured. */
@@ -20,11 +21,11 @@ export type ServerProcess = {
 const READY_MILLIS = 20_000;
 const STOP_MILLIS = 5_000;
 
-/** A server as a process of its own, with the Node that runs this; resolves when it is ready. */
+/** A server as a process of its own; resolves when it is ready. */
 export async function startServer(spec: ServerSpec, signal: AbortSignal): Promise<ServerProcess> {
   // Its own process group: Ctrl-C must reach only us, who then stop everything in order.
-  const child = spawn(process.execPath, spec.args, {
-    env: { ...withoutSluice(process.env), ...spec.env },
+  const child = spawn(spec.program ?? process.execPath, spec.args, {
+    env: { ...withoutSluice(process.env), NODE_ENV: 'production', ...spec.env },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });

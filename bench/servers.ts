@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { freePort } from '../test/harness/redis.ts';
 import { type ServerProcess, startServer } from './server-process.ts';
+import type { Store, StoreName } from './stores.ts';
 import type { WorldName } from './worlds.ts';
 
 const HOST = '127.0.0.1';
@@ -14,59 +15,90 @@ const REDIS_DEADLINE_MILLIS = 5_000;
 export type Server = {
   readonly process: ServerProcess;
   readonly port: number;
-  /** Of the limiter. */
+  /** Of those that speak gRPC. */
   readonly grpcPort: number | undefined;
   readonly metricsUrl: string;
+  /** Where it counts; undefined if it does not. */
+  readonly store: Store | undefined;
 };
 
-type ServerSpec = {
-  readonly kind: 'bare' | 'evalsha' | 'limiter';
-  /** Of a limiter: the installation whose configuration it enforces. */
-  readonly world?: WorldName;
-  readonly redisDelayMillis?: number;
-};
+/** The files in servers/: what one would write without us, and the application that uses our middleware. */
+type Program = 'bare' | 'evalsha' | 'express-bare' | 'express-evalsha' | 'express-sluice';
+
+export type ServerSpec =
+  | { readonly program: 'bare' | 'express-bare' }
+  | { readonly program: 'evalsha' | 'express-evalsha'; readonly store: Where }
+  | { readonly program: 'express-sluice'; readonly limiter: ServerName }
+  /** envoyproxy/ratelimit, which writes to Redis at once (0) or so many microseconds later. */
+  | { readonly flushMicros: number; readonly store: Where }
+  /** A limiter that enforces the configuration of this installation. */
+  | { readonly world: WorldName; readonly store: Where };
+
+type Where = { readonly name: StoreName; readonly delayMillis?: number };
+
+const MAIN: Where = { name: 'main' };
 
 export const SERVERS: Readonly<Record<ServerName, ServerSpec>> = {
-  bare: { kind: 'bare' },
-  evalsha: { kind: 'evalsha' },
-  'evalsha-1ms': { kind: 'evalsha', redisDelayMillis: 1 },
-  'evalsha-5ms': { kind: 'evalsha', redisDelayMillis: 5 },
-  limiter: { kind: 'limiter', world: 'few' },
-  'limiter-2': { kind: 'limiter', world: 'few' },
-  'limiter-3': { kind: 'limiter', world: 'few' },
-  'limiter-4': { kind: 'limiter', world: 'few' },
-  'limiter-1ms': { kind: 'limiter', world: 'few', redisDelayMillis: 1 },
-  'limiter-5ms': { kind: 'limiter', world: 'few', redisDelayMillis: 5 },
-  'limiter-domains': { kind: 'limiter', world: 'domains' },
-  'limiter-one-domain': { kind: 'limiter', world: 'one-domain' },
-  'limiter-hundred': { kind: 'limiter', world: 'hundred' },
+  bare: { program: 'bare' },
+  evalsha: { program: 'evalsha', store: MAIN },
+  'evalsha-1ms': { program: 'evalsha', store: { name: 'main', delayMillis: 1 } },
+  'evalsha-5ms': { program: 'evalsha', store: { name: 'main', delayMillis: 5 } },
+  'evalsha-cluster': { program: 'evalsha', store: { name: 'cluster' } },
+  'express-bare': { program: 'express-bare' },
+  'express-evalsha': { program: 'express-evalsha', store: MAIN },
+  'express-sluice': { program: 'express-sluice', limiter: 'limiter' },
+  'envoy-ratelimit': { flushMicros: 0, store: MAIN },
+  'envoy-ratelimit-tuned': { flushMicros: 150, store: MAIN },
+  limiter: { world: 'few', store: MAIN },
+  'limiter-2': { world: 'few', store: MAIN },
+  'limiter-3': { world: 'few', store: MAIN },
+  'limiter-4': { world: 'few', store: MAIN },
+  'limiter-1ms': { world: 'few', store: { name: 'main', delayMillis: 1 } },
+  'limiter-5ms': { world: 'few', store: { name: 'main', delayMillis: 5 } },
+  'limiter-domains': { world: 'domains', store: MAIN },
+  'limiter-one-domain': { world: 'one-domain', store: MAIN },
+  'limiter-million': { world: 'million', store: { name: 'million' } },
+  'limiter-cluster': { world: 'partitions', store: { name: 'cluster' } },
 };
 
 export type ServerName =
-  | 'bare'
-  | 'evalsha'
+  | Program
   | `evalsha-${1 | 5}ms`
+  | 'evalsha-cluster'
+  | `envoy-ratelimit${'' | '-tuned'}`
   | 'limiter'
   | `limiter-${2 | 3 | 4}`
   | `limiter-${1 | 5}ms`
-  | `limiter-${Exclude<WorldName, 'few'>}`;
+  | `limiter-${'domains' | 'one-domain' | 'million' | 'cluster'}`;
 
-export async function startFloor(name: 'bare' | 'evalsha', redisUrl: string, signal: AbortSignal): Promise<Server> {
+/** Of the programs in servers/. `env` says where their Redis is, or their limiter. */
+export async function startProgram(
+  { name, program, env }: { readonly name: string; readonly program: Program; readonly env: Record<string, string> },
+  signal: AbortSignal,
+): Promise<Omit<Server, 'store'>> {
   const port = await freePort();
   const metricsUrl = `http://${HOST}:${port}/metrics`;
   const spec = {
     name: `the server "${name}"`,
-    args: [join(import.meta.dirname, 'servers', `${name}.ts`)],
-    env: { PORT: String(port), REDIS_URL: redisUrl },
+    args: [join(import.meta.dirname, 'servers', `${program}.ts`)],
+    env: { ...env, PORT: String(port) },
     readyUrl: metricsUrl,
   };
   return { process: await startServer(spec, signal), port, grpcPort: undefined, metricsUrl };
 }
 
+type LimiterSpec = {
+  /** What image/assemble.ts puts together: what is measured is what is delivered. */
+  readonly folder: string;
+  readonly pod: string;
+  readonly world: WorldName;
+  readonly redisUrl: string;
+};
+
 export async function startLimiter(
-  { pod, world, redisUrl }: { readonly pod: string; readonly world: WorldName; readonly redisUrl: string },
+  { folder, pod, world, redisUrl }: LimiterSpec,
   signal: AbortSignal,
-): Promise<Server> {
+): Promise<Omit<Server, 'store'>> {
   const [port, opsPort, grpcPort] = [await freePort(), await freePort(), await freePort()];
   const settings = {
     'redis-url': redisUrl,
@@ -86,7 +118,7 @@ export async function startLimiter(
   const spec = {
     name: `the limiter "${pod}"`,
     args: [
-      join(import.meta.dirname, '../cli/main.ts'),
+      join(folder, 'dist/cli/main.js'),
       'limiter',
       ...Object.entries(settings).flatMap(([flag, value]) => [`--${flag}`, String(value)]),
     ],

@@ -1,3 +1,4 @@
+import type { RateLimitDomainSpec } from '../policy/schema/rate-limit-domain.ts';
 import type { RateLimitPolicySpec } from '../policy/schema/rate-limit-policy.ts';
 
 /** Namespace of all policies here; the domain of the policy "a" is "bench.a" unless it says another. */
@@ -6,7 +7,7 @@ export const NAMESPACE = 'bench';
 export type NamedSpecs = Readonly<Record<string, Omit<RateLimitPolicySpec, 'domain'> & { readonly domain?: string }>>;
 
 /** What is in force in one installation; the limiters of the worlds share one Redis, and nothing else. */
-export type WorldName = 'few' | 'domains' | 'one-domain' | 'hundred';
+export type WorldName = 'few' | 'domains' | 'one-domain' | 'million' | 'partitions';
 
 export const MANY_POLICIES = 10_000;
 
@@ -14,6 +15,8 @@ type Rule = RateLimitPolicySpec['rules'][number];
 
 /** Far above what any machine asks for: 100,000 a second for each subject. */
 export const PLENTY = [{ windowSeconds: 60, requests: 6_000_000 }];
+/** As much, but what one request took comes back in an hour: the keys of all who asked are there at once. */
+const LASTING = [{ windowSeconds: 3_600, requests: 1, burst: 2_500_000 }];
 /** One in a day: used up before anything is measured. */
 const NOTHING_LEFT = [{ windowSeconds: 86_400, requests: 1 }];
 
@@ -61,6 +64,7 @@ const FEW: NamedSpecs = {
   'sixteen-limits': { rules: SIXTEEN_LIMITS },
   denied: { rules: [{ ...perConsumer, limits: NOTHING_LEFT }] },
   route: { rules: [onRoute(MANY_POLICIES / 2)] },
+  lasting: { rules: [{ ...perConsumer, limits: LASTING }] },
 };
 
 /** The policies of a world; made when they are needed, as some are many. */
@@ -72,11 +76,21 @@ export function specsOf(world: WorldName): NamedSpecs {
       return many(MANY_POLICIES, () => ({ rules: [{ ...perConsumer, limits: PLENTY }] }));
     case 'one-domain':
       return many(MANY_POLICIES, (index) => ({ domain: `${NAMESPACE}.crowded`, rules: [onRoute(index)] }));
-    case 'hundred':
-      return many(100, () => ({ rules: [{ ...perConsumer, limits: PLENTY }] }));
+    case 'million':
+      return many(100, () => ({ rules: [{ ...perConsumer, limits: LASTING }] }));
+    case 'partitions':
+      return {
+        'one-partition': { rules: [{ ...perConsumer, limits: PLENTY }] },
+        partitioned: { rules: [{ ...perConsumer, limits: PLENTY }] },
+      };
     default:
       return world satisfies never;
   }
+}
+
+/** What is one for a whole domain, by its name. */
+export function domainsOf(world: WorldName): Readonly<Record<string, RateLimitDomainSpec>> {
+  return world === 'partitions' ? { [`${NAMESPACE}.partitioned`]: { partitionBy: 'consumer' } } : {};
 }
 
 export const nameOfPolicy = (index: number): string => `policy-${index}`;

@@ -1,13 +1,12 @@
-// What the two comparison servers share: node:http, a JSON body in, a small JSON answer out. Nothing is checked that
+// What the comparison servers on node:http share: a JSON body in, a small JSON answer out. Nothing is checked that
 // a server could do without, so that they are as fast as such a server can be.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-
-export type Answer = { readonly allowed: boolean; readonly remaining: number; readonly retry_after: number };
+import type { Verdict } from './token-bucket.ts';
 
 /** Serves on 127.0.0.1:$PORT until SIGTERM: POST / decides, GET /metrics says how much processor time was used. */
-export function serve(decide: (body: { readonly consumer: string }) => Answer | Promise<Answer>): void {
+export function serve(decide: (body: { readonly consumer: string }) => Verdict | Promise<Verdict>): void {
   const server = createServer((request, response) => {
-    if (request.method === 'GET') metrics(response);
+    if (request.method === 'GET') response.end(processorTime());
     else read(request, response, decide);
   });
   server.listen(Number(process.env['PORT']), '127.0.0.1');
@@ -39,8 +38,8 @@ function write(response: ServerResponse, status: number, content: object): void 
   response.end(body);
 }
 
-/** In the text format of Prometheus, under the name that the limiter uses too. */
-function metrics(response: ServerResponse): void {
+/** Of this process, in the text format of Prometheus, under the name that the limiter uses, too. */
+export function processorTime(): string {
   const { user, system } = process.cpuUsage();
-  response.end(`process_cpu_seconds_total ${(user + system) / 1_000_000}\n`);
+  return `process_cpu_seconds_total ${(user + system) / 1_000_000}\n`;
 }

@@ -1,11 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { callers, shuffled, STRANGER, type Caller } from '../callers.ts';
+import type { Redis } from 'ioredis';
 import type { Figures } from '../figures.ts';
 import { scrape } from '../prometheus.ts';
 import type { Rig } from '../rig.ts';
 import { type Load, type LoadResult, SUBJECT_PLACEHOLDER, Unmeasurable } from '../senders/load.ts';
 import { send } from '../senders/send.ts';
 import type { Server, ServerName } from '../servers.ts';
+import { countKeys, cpuSecondsOf } from '../stores.ts';
 import type { Ask } from './requests.ts';
 import type { Target } from './target.ts';
 
@@ -14,6 +16,8 @@ export type LoadSpec = {
   readonly about: string;
   /** The processes that answer, all at once. */
   readonly servers: readonly ServerName[];
+  /** Who does a part of the work for them: its processor time counts, too. */
+  readonly behind?: readonly ServerName[];
   readonly protocol?: Load['protocol'];
   readonly ask: Ask;
   /** 'own': our sender even where wrk could. */
@@ -42,7 +46,7 @@ export const CONNECTIONS = 50;
 /** Length of one turn: short, so that what else the machine does meets all targets alike. */
 export const TURN_SECONDS = 1;
 
-/** After a turn, for the last answers to arrive and the connections to close. */
+/** Between two looks at whether the last requests of a turn are through. */
 const SETTLE_MILLIS = 100;
 const MIB = 1024 * 1024;
 
@@ -55,7 +59,7 @@ export function loadTarget(spec: LoadSpec): Target {
     name: spec.name,
     about: spec.about,
     prepare: async (rig) => {
-      for (const server of spec.servers) await rig.server(server);
+      for (const server of [...spec.servers, ...(spec.behind ?? [])]) await rig.server(server);
       await prove(rig, spec);
       if (spec.isPrimed === true) await prime(rig, spec);
     },
@@ -66,10 +70,10 @@ export function loadTarget(spec: LoadSpec): Target {
 async function measure(rig: Rig, spec: LoadSpec): Promise<Figures> {
   const servers = await Promise.all(spec.servers.map((name) => rig.server(name)));
   try {
-    const before = await countsOf(rig, servers);
+    const all = [...servers, ...(await Promise.all((spec.behind ?? []).map((name) => rig.server(name))))];
+    const before = await countsOf(all);
     const results = await Promise.all(servers.map((server) => send(loadOf(spec, server), rig.signal)));
-    await pause(SETTLE_MILLIS, undefined, { signal: rig.signal });
-    const after = await countsAtRest(rig, servers);
+    const after = await countsAtRest(all, rig.signal);
     const responses = sum(results, (result) => result.responses);
     if (spec.countedAs !== undefined) compareCounts(spec, responses, grown(before, after));
     return figuresOf(results, { before, after, decisions: responses * (spec.decisionsPerRequest ?? 1) });
@@ -130,19 +134,26 @@ function total({ series }: Counts, pattern: RegExp): number {
   return sum(values, (value) => value);
 }
 
-/** Once no decision waits for Redis: what is still under way would be counted in another turn. */
-async function countsAtRest(rig: Rig, servers: readonly Server[]): Promise<Counts> {
-  for (;;) {
-    const counts = await countsOf(rig, servers);
-    if (total(counts, /^sluice_decisions_in_flight$/) === 0) return counts;
-    await pause(SETTLE_MILLIS, undefined, { signal: rig.signal });
+/** Once nothing is counted any more: what is still under way would be counted in another turn. */
+async function countsAtRest(servers: readonly Server[], signal: AbortSignal): Promise<Counts> {
+  const decisions = (counts: Counts): number => total(counts, /^sluice_decisions_total/);
+  for (let before = await countsOf(servers); ;) {
+    await pause(SETTLE_MILLIS, undefined, { signal });
+    const after = await countsOf(servers);
+    if (total(after, /^sluice_decisions_in_flight$/) === 0 && decisions(after) === decisions(before)) return after;
+    before = after;
   }
 }
 
-async function countsOf(rig: Rig, servers: readonly Server[]): Promise<Counts> {
+async function countsOf(servers: readonly Server[]): Promise<Counts> {
   const series = await Promise.all(servers.map(({ metricsUrl }) => scrape(metricsUrl)));
-  return { redisCpuSeconds: await rig.redisCpuSeconds(), series };
+  return { redisCpuSeconds: await cpuSecondsOf(nodesOf(servers)), series };
 }
+
+/** Of the Redis servers that they use, each once. */
+const nodesOf = (servers: readonly Server[]): Redis[] => [
+  ...new Set(servers.flatMap(({ store }) => store?.nodes ?? [])),
+];
 
 /** What the limiters say of their requests, as far as it grew. */
 function grown(before: Counts, after: Counts): Map<string, number> {
@@ -173,9 +184,10 @@ function compareCounts(spec: LoadSpec, responses: number, growth: ReadonlyMap<st
 /** Shows that a target does the work that it is measured for: each rule counts. Throws Unmeasurable. */
 async function prove(rig: Rig, spec: LoadSpec): Promise<void> {
   if (spec.keysOfFirstRequest === undefined) return;
-  const before = await rig.redis.dbsize();
+  const nodes = nodesOf(await Promise.all(spec.servers.map((name) => rig.server(name))));
+  const before = await countKeys(nodes);
   await once(rig, spec, [STRANGER]);
-  const made = (await rig.redis.dbsize()) - before;
+  const made = (await countKeys(nodes)) - before;
   if (made !== spec.keysOfFirstRequest)
     throw new Unmeasurable(`${spec.name} made ${made} keys in Redis, not ${spec.keysOfFirstRequest}`);
 }

@@ -26,6 +26,9 @@ export const domainOf = (policy: string): string => `${NAMESPACE}.${policy}`;
 /** To the comparison servers. */
 export const askFloor: Ask = ({ consumer }) => postJson('/', { consumer });
 
+/** To the Express applications, which know who asks. */
+export const askExpress: Ask = ({ consumer, path }) => http('GET', path, { headers: { 'x-consumer': consumer } });
+
 /** POST /v1/decision/check with these fields. */
 export const check =
   (policy: string, fieldsOf: (caller: Caller) => object, domain = domainOf(policy)): Ask =>

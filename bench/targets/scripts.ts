@@ -9,7 +9,9 @@ import { createNames } from '../../store/names.ts';
 import { loadScript } from '../../store/script.ts';
 import { aRule } from '../../test/harness/plain.ts';
 import type { Figures } from '../figures.ts';
+import { watchCalls } from '../redis-calls.ts';
 import type { Rig } from '../rig.ts';
+import { cpuSecondsOf } from '../stores.ts';
 import type { Target } from './target.ts';
 
 const names = createNames('scripts');
@@ -87,33 +89,41 @@ function batched(name: string, about: string, requestOf: RequestOf): Target {
     const { keys, args } = new DecideArguments(names, requests);
     return script.run(rig.redis, keys, args);
   };
-  return { name, about, measure: (rig) => cpuOf(rig, BATCH, call) };
+  return scriptTarget({ name, about, decisions: BATCH, call });
 }
 
-async function cpuOf(
-  rig: Rig,
-  decisions: number,
-  call: (rig: Rig, first: number) => Promise<unknown>,
-): Promise<Figures> {
-  const before = await rig.redisCpuSeconds('main');
+type ScriptSpec = Pick<Target, 'name' | 'about' | 'prepare'> & {
+  /** Of each call. */
+  readonly decisions: number;
+  readonly call: (rig: Rig, first: number) => Promise<unknown>;
+};
+
+function scriptTarget({ decisions, call, ...rest }: ScriptSpec): Target {
+  const measure = (rig: Rig): Promise<Figures> =>
+    watchCalls(rig.redis, CALLS * decisions, () => cpuOf(rig, decisions, call));
+  return { ...rest, measure };
+}
+
+async function cpuOf(rig: Rig, decisions: number, call: ScriptSpec['call']): Promise<Figures> {
+  const before = await cpuSecondsOf([rig.redis], 'main');
   for (let done = 0; done < CALLS; done += CALLS_AT_ONCE) {
     rig.signal.throwIfAborted();
     await Promise.all(Array.from({ length: CALLS_AT_ONCE }, (_, index) => call(rig, (done + index) * decisions)));
   }
-  const used = (await rig.redisCpuSeconds('main')) - before;
+  const used = (await cpuSecondsOf([rig.redis], 'main')) - before;
   return { redisMicros: (used * 1e6) / (CALLS * decisions) };
 }
 
 const floorText = readFileSync(join(import.meta.dirname, '../servers/token-bucket.lua'), 'utf8');
 const floorSha = createHash('sha1').update(floorText).digest('hex');
 
-const floorScript: Target = {
+const floorScript = scriptTarget({
   name: 'script-floor',
   about: 'the token bucket of the comparison server, one call for each decision',
   prepare: async ({ redis }) => void (await redis.script('LOAD', floorText)),
-  measure: (rig) =>
-    cpuOf(rig, 1, ({ redis }, index) => redis.evalsha(floorSha, 1, `floor:${index % SUBJECTS}`, 6_000_000, 100_000, 1)),
-};
+  decisions: 1,
+  call: ({ redis }, index) => redis.evalsha(floorSha, 1, `floor:${index % SUBJECTS}`, 6_000_000, 100_000, 1),
+});
 
 export const SCRIPT_TARGETS: readonly Target[] = [
   floorScript,

@@ -3,11 +3,13 @@ import { callers, type Caller } from '../callers.ts';
 import type { ServerName } from '../servers.ts';
 import { MANY_POLICIES, NAMESPACE, nameOfPolicy } from '../worlds.ts';
 import { type LoadSpec, loadTarget } from './load-target.ts';
-import { type Ask, askFloor, authz, batch, check, domainOf, grpc } from './requests.ts';
+import { type Ask, askExpress, askFloor, authz, batch, check, domainOf, grpc } from './requests.ts';
 import type { Target } from './target.ts';
 
 const ADMITTED = { action: 'ALLOW', reason: 'WITHIN_LIMIT' };
 const DENIED = { action: 'THROTTLE', reason: 'RATE_LIMIT_EXCEEDED' };
+/** Consumers, each of which may be a partition of its own. */
+const PARTITIONS = 1_000;
 /** One policy of many, neither first nor last. */
 const ONE_OF_MANY = MANY_POLICIES / 2;
 const ROUTE = `/v1/service-${ONE_OF_MANY}/items`;
@@ -17,11 +19,11 @@ const everything = ({ consumer, tenant, ip, path }: Caller): object => ({ consum
 const withKey = ({ apiKey, ip, path }: Caller): object => ({ api_key: apiKey, ip, path, method: 'GET' });
 const onRoute = ({ consumer }: Caller): object => ({ consumer, path: ROUTE });
 
-const floor = (name: string, about: string, server: ServerName): LoadSpec => ({
+const floor = (name: string, about: string, server: ServerName, ask = askFloor): LoadSpec => ({
   name,
   about,
   servers: [server],
-  ask: askFloor,
+  ask,
   fragments: ['"allowed":true'],
   ...(server === 'bare' && { keysOfFirstRequest: 0 }),
 });
@@ -51,6 +53,17 @@ export const ONE_RULE = limiter('one-rule', 'the limiter: one token bucket by co
 const one = { policy: 'one-rule' } as const;
 /** 400 decisions under way: more would only wait. */
 export const BATCH_CONNECTIONS = 4;
+
+/** Field 1 of an answer, the code: 1 = OK. */
+const OVER_GRPC = { protocol: 'grpc', fragments: ['0801'] } as const;
+
+const rival = (name: 'envoy-ratelimit' | 'envoy-ratelimit-tuned', about: string): LoadSpec => ({
+  name,
+  about,
+  servers: [name],
+  ask: grpc('one-rule'),
+  ...OVER_GRPC,
+});
 
 const batchOfOneRule: Ask = batch(domainOf('one-rule'), callers());
 
@@ -85,12 +98,9 @@ const SPECS: readonly LoadSpec[] = [
     decisionsPerRequest: 100,
     connections: BATCH_CONNECTIONS,
   }),
-  {
-    ...limiter('grpc', 'one rule, over gRPC (Envoy RLS)', { ...one, ask: grpc('one-rule') }),
-    protocol: 'grpc',
-    // Field 1, the code: 1 = OK.
-    fragments: ['0801'],
-  },
+  { ...limiter('grpc', 'one rule, over gRPC (Envoy RLS)', { ...one, ask: grpc('one-rule') }), ...OVER_GRPC },
+  rival('envoy-ratelimit', 'envoyproxy/ratelimit as it comes: the same rule, asked the same'),
+  rival('envoy-ratelimit-tuned', 'the same, with the REDIS_PIPELINE_WINDOW that its manual advises'),
   // The same sender as gRPC's: what it costs itself must not be part of the ratio.
   { ...ONE_RULE, name: 'one-rule-own', about: 'one rule over HTTP, sent by the sender of gRPC', sender: 'own' },
   limiter('authz', 'one rule by address, over /authz', { ...one, ask: authz('one-rule'), fragments: [] }),
@@ -111,12 +121,33 @@ const SPECS: readonly LoadSpec[] = [
     ask: check(nameOfPolicy(ONE_OF_MANY), onRoute, `${NAMESPACE}.crowded`),
     keysOfFirstRequest: 1,
   }),
-  limiter('subjects-10', 'one rule, 10 consumers', { ...one, subjects: 10 }),
-  limiter('subjects-100k', 'one rule, 100,000 consumers', { ...one, subjects: 100_000 }),
+  limiter('subjects-10', 'one rule, 10 consumers', { policy: 'lasting', subjects: 10, keysOfFirstRequest: 1 }),
   limiter('two-limiters', 'one rule, two limiters', { ...one, servers: ['limiter', 'limiter-2'] }),
   limiter('four-limiters', 'one rule, four limiters', {
     ...one,
     servers: ['limiter', 'limiter-2', 'limiter-3', 'limiter-4'],
+  }),
+  floor('express-bare', 'an Express application that limits nobody', 'express-bare', askExpress),
+  floor('express-evalsha', 'the same, with a middleware that does one EVALSHA', 'express-evalsha', askExpress),
+  limiter('middleware', 'the same, with our middleware in front of the limiter: one rule', {
+    ...one,
+    servers: ['express-sluice'],
+    behind: ['limiter'],
+    ask: askExpress,
+    fragments: ['"allowed":true'],
+  }),
+  { ...floor('evalsha-cluster', 'the comparison server on a Redis Cluster', 'evalsha-cluster'), subjects: PARTITIONS },
+  limiter('cluster-1', 'one rule on that Cluster, all consumers in one partition', {
+    policy: 'one-partition',
+    servers: ['limiter-cluster'],
+    subjects: PARTITIONS,
+    keysOfFirstRequest: 1,
+  }),
+  limiter('cluster-1000', 'the same, each consumer in a partition of its own', {
+    policy: 'partitioned',
+    servers: ['limiter-cluster'],
+    subjects: PARTITIONS,
+    keysOfFirstRequest: 1,
   }),
   floor('evalsha-1ms', 'the comparison server, Redis 1 ms away', 'evalsha-1ms'),
   limiter('one-rule-1ms', 'one rule, Redis 1 ms away', { ...one, servers: ['limiter-1ms'] }),

@@ -1,0 +1,4 @@
+// What Express alone costs.
+import { serveExpress } from './express-app.ts';
+
+serveExpress([]);

@@ -60,14 +60,13 @@ describe('the configured limits', () => {
         },
       ],
     });
-    const of = (ruleName: string, tier: string, windowSeconds: number, mode: string, value: number): string =>
-      `sluice_limit_requests{domain="payments",policy="payments/policy",rule="${ruleName}",tier="${tier}",window_seconds="${windowSeconds}",mode="${mode}"} ${value}`;
+    const of = (what: string): string => `sluice_limit_requests{domain="payments",policy="payments/policy",${what}`;
     expect(await scraped(snapshotOf([policy]), 'Policy')).toEqual({
       series: [
-        of('by-tier', 'free', 60, 'Enforce', 10),
-        of('by-tier', 'pro', 60, 'Enforce', 100),
-        of('dry', '', 1, 'Shadow', 3),
-        of('dry', '', 3_600, 'Shadow', 70),
+        of('rule="by-tier",tier="free",window_seconds="60",mode="Enforce"} 10'),
+        of('rule="by-tier",tier="pro",window_seconds="60",mode="Enforce"} 100'),
+        of('rule="dry",tier="",window_seconds="1",mode="Shadow"} 3'),
+        of('rule="dry",tier="",window_seconds="3600",mode="Shadow"} 70'),
       ],
       left: 0,
     });

@@ -38,7 +38,8 @@ export type DoorParts = {
   readonly isRedisReachable: () => boolean;
 };
 
-const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
+/** What can be the id of a request. */
+export const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
 /** The id that a caller gave to its request, if it can be one, else a new one. */
 export function requestIdFrom(given: unknown): string {

@@ -20,12 +20,13 @@ import {
   toAsked,
   toPlainAsked,
 } from './request.ts';
+import { isBatchRequest, isDecisionRequest } from './shape.ts';
 
 /** POST /v1/decision/check */
 export async function decide(parts: DoorParts, request: IncomingMessage, headerId: string): Promise<HttpAnswer> {
   let requestId = headerId;
   try {
-    const input = parseWith(decisionRequestSchema, await readBody(request));
+    const input = parseWith(decisionRequestSchema, await readBody(request), isDecisionRequest);
     requestId = input.request_id ?? headerId;
     const snapshot = parts.snapshot();
     if (snapshot === undefined) return notReady(requestId);
@@ -41,7 +42,7 @@ export async function decide(parts: DoorParts, request: IncomingMessage, headerI
 /** POST /v1/decision/batch: every check for itself, as if they had come one by one, and answers in their order. */
 export async function decideAll(parts: DoorParts, request: IncomingMessage, requestId: string): Promise<HttpAnswer> {
   try {
-    const { checks } = parseWith(batchRequestSchema, await readBody(request, MAX_BATCH_BYTES));
+    const { checks } = parseWith(batchRequestSchema, await readBody(request, MAX_BATCH_BYTES), isBatchRequest);
     const snapshot = parts.snapshot();
     if (snapshot === undefined) return notReady(requestId);
     const caller = callerOf(parts, request);

@@ -5,6 +5,7 @@ import { normalisePath } from '../../policy/path.ts';
 import { problemsOf } from '../../policy/problems.ts';
 import type { Problem } from '../../policy/resource.ts';
 import { type Asked, hostOf } from '../asked.ts';
+import { REQUEST_ID } from '../door.ts';
 
 /** Above it no body is read. */
 export const MAX_BODY_BYTES = 65_536;
@@ -12,8 +13,8 @@ export const MAX_BATCH_BYTES = 2_097_152;
 
 export const MAX_BATCH = 1_000;
 
-const MAX_COST = 1_000_000;
-const MAX_PAIRS = 64;
+export const MAX_COST = 1_000_000;
+export const MAX_PAIRS = 64;
 /** Problems that an answer lists; whoever has more has them all for one reason. */
 const MAX_PROBLEMS = 20;
 
@@ -36,7 +37,9 @@ const pairs = z.preprocess(
   z.record(bounded(64), bounded(8192, 0)),
 );
 
-const requestId = z.string().regex(/^[\x21-\x7e]{1,128}$/);
+export const METHOD = /^[A-Za-z][A-Za-z-]{0,15}$/;
+
+const requestId = z.string().regex(REQUEST_ID);
 
 /** The body of POST /v1/decision/check. */
 export const decisionRequestSchema = z.strictObject({
@@ -49,11 +52,7 @@ export const decisionRequestSchema = z.strictObject({
     .refine((value) => parseIP(value) !== undefined, { error: 'must be an IPv4 or IPv6 address' })
     .optional()
     .describe('Address of the client. Believed from trusted callers only.'),
-  method: z
-    .string()
-    .regex(/^[A-Za-z][A-Za-z-]{0,15}$/)
-    .optional()
-    .describe('HTTP method of the request.'),
+  method: z.string().regex(METHOD).optional().describe('HTTP method of the request.'),
   path: bounded(8192)
     .refine((value) => normalisePath(value) !== undefined, {
       error: 'must be a path that begins with "/" and has no broken escapes',
@@ -155,14 +154,19 @@ export function toPlainAsked(input: z.output<typeof plainRequestSchema>, domain:
   };
 }
 
-/** The body, as the schema has it. Throws BadRequest. */
-export function parseWith<S extends z.ZodType>(schema: S, body: string): z.output<S> {
+/** The body, as the schema has it. What `isFine` knows to be so is not looked at again. Throws BadRequest. */
+export function parseWith<S extends z.ZodType>(
+  schema: S,
+  body: string,
+  isFine?: (value: unknown) => value is z.output<S>,
+): z.output<S> {
   let value: unknown;
   try {
     value = JSON.parse(body);
   } catch {
     throw new BadRequest('BODY_NOT_JSON', 'the body is not valid JSON');
   }
+  if (isFine?.(value) === true) return value;
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw new BadRequest(

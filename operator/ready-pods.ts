@@ -49,8 +49,7 @@ export class ReadyPods {
       this.#emptySinceMillis = undefined;
     }
     const heard = reports.filter(
-      ({ acknowledgement, heartbeatMicros }) =>
-        acknowledgement.identity !== undefined && nowMicros - heartbeatMicros <= STALE_AFTER_MICROS,
+      (report) => report.acknowledgement.identity !== undefined && isFresh(report, nowMicros),
     );
     if (endpoints !== undefined) {
       const pods = this.#ofEndpoints(heard, reports, { endpoints, clock });
@@ -79,7 +78,8 @@ export class ReadyPods {
       }
       const since = this.#silentSinceMillis.get(pod) ?? this.#beganSilence(pod, reportByName.get(pod), clock);
       this.#silentSinceMillis.set(pod, since);
-      const acknowledgement = { pod, instance: '', formats: [], keySequence: -1, problem: 'has not reported' };
+      const problem = problemOf(reportByName.get(pod), nowMicros);
+      const acknowledgement = { pod, instance: '', formats: [], keySequence: -1, problem };
       return { acknowledgement, heartbeatMicros: nowMicros, isPassing: nowMillis - since < this.#graceMillis };
     });
   }
@@ -113,6 +113,15 @@ export class ReadyPods {
     if (nowMillis - this.#emptySinceMillis >= this.#graceMillis) this.#last = [];
     return this.#last;
   }
+}
+
+const isFresh = ({ heartbeatMicros }: PodReport, nowMicros: number): boolean =>
+  nowMicros - heartbeatMicros <= STALE_AFTER_MICROS;
+
+/** Why a pod that requests are sent to enforces nothing: it may have loaded nothing, and say why. */
+function problemOf(report: PodReport | undefined, nowMicros: number): string {
+  if (report === undefined || !isFresh(report, nowMicros)) return 'has not reported';
+  return report.acknowledgement.problem ?? 'has loaded nothing';
 }
 
 function saidAtMillis({ heartbeatMicros }: PodReport, { nowMicros, nowMillis }: Clock): number {

@@ -10,7 +10,7 @@ import { pardon } from '../../store/pardon.ts';
 import { subscribeToChanges } from '../../store/changes.ts';
 import { Charges } from '../../limiter/refunds.ts';
 import type { Selection } from '../../policy/select.ts';
-import type { DomainIndex } from '../../policy/snapshot.ts';
+import { aPolicy, indexOf } from '../policy/builders.ts';
 import { aWindow } from '../harness/limits.ts';
 import { plainRequest } from '../harness/plain.ts';
 import { callsOf, resetCommandStats } from '../harness/command-stats.ts';
@@ -167,12 +167,14 @@ describe('a refund', () => {
     const decider = new Decider(server.redis, names, clock, { deadlineMillis: 60_000 });
     const cache = new DenyCache({ decider, clock, configuration: () => 'one' });
     const charges = new Charges(server.redis, names, 60_000, (subject) => cache.forget(subject));
-    const request = plainRequest('p', [aWindow({ subject: 'refunded', capacity: 1, windowSeconds: 3_600 })]);
+    const domain = indexOf([aPolicy().document()]);
+    const request = plainRequest(domain.partition, [
+      aWindow({ subject: 'refunded', capacity: 1, windowSeconds: 3_600 }),
+    ]);
     const { code: first } = await cache.decide(request);
     const verdict = await cache.decide(request);
     expect([first, verdict.code]).toEqual(['admitted', 'denied']);
     const selection = { ...NOTHING_ELSE, ...request.selection };
-    const domain = { domain: 'd', partition: 'p', settings: {} } as unknown as DomainIndex;
     await charges.giveBack({ domain, context: {}, selection, verdict, onRule: () => undefined });
     expect((await cache.decide(request)).code).toBe('admitted');
     decider.stop();

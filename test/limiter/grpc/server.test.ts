@@ -3,10 +3,11 @@ import { connect as connectHttp2 } from 'node:http2';
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { credentials, loadPackageDefinition, type ServiceClientConstructor } from '@grpc/grpc-js';
+import { Client, credentials } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { serviceOf } from '../../../limiter/grpc/protocol.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startTestLimiter, targetOn, type TestLimiter, untilRevision } from '../../harness/limiter.ts';
 import { aPolicy, publishEntries } from '../../harness/publish.ts';
@@ -40,18 +41,15 @@ describe('reflection', () => {
 
   it('lists the services and describes them, as grpcurl asks, and is loaded only then', async () => {
     const files = join(import.meta.dirname, '../../../node_modules/@grpc/reflection/build/proto');
-    const loaded = loadPackageDefinition(
-      loadSync(join(files, 'grpc/reflection/v1/reflection.proto'), { keepCase: true, includeDirs: [files] }),
-    ) as unknown as { grpc: { reflection: { v1: { ServerReflection: ServiceClientConstructor } } } };
-    const client = new loaded.grpc.reflection.v1.ServerReflection(
-      limiter.grpcAddress,
-      credentials.createInsecure(),
-    ) as unknown as {
-      ServerReflectionInfo(): NodeJS.ReadWriteStream & { write(message: object): void };
-      close(): void;
-    };
+    const protocol = loadSync(join(files, 'grpc/reflection/v1/reflection.proto'), {
+      keepCase: true,
+      includeDirs: [files],
+    });
+    const method = serviceOf(protocol, 'grpc.reflection.v1.ServerReflection')['ServerReflectionInfo'];
+    if (method === undefined) throw new Error('there is no such method');
+    const client = new Client(limiter.grpcAddress, credentials.createInsecure());
     expect(loadedOfReflection()).toBe(0);
-    const stream = client.ServerReflectionInfo();
+    const stream = client.makeBidiStreamRequest(method.path, method.requestSerialize, method.responseDeserialize);
     stream.write({ list_services: '' });
     const [listed] = await once(stream, 'data');
     expect(listed.list_services_response.service.map(({ name }: { name: string }) => name)).toEqual(
@@ -122,6 +120,7 @@ describe('bad input', () => {
     await stillServes();
   });
 
+  // Rapid reset. The HTTP port speaks no HTTP/2: test/limiter/http/http2.test.ts.
   it('of streams that are reset as soon as they begin does not keep others from being served', async () => {
     const session = connectHttp2(`http://${limiter.grpcAddress}`);
     session.on('error', () => undefined);

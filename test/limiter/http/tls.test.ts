@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import { Client, credentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limiterOptions, limiterSettings } from '../../../cli/settings.ts';
@@ -43,6 +45,16 @@ describe('TLS', () => {
       asking.on('error', reject).end();
     });
     expect(status).toBe(503);
+    // HTTP/1.1 only: who offers nothing else than HTTP/2 does not get as far as a request.
+    const http2 = connectTls({
+      port: Number(new URL(limiter.url).port),
+      host: '127.0.0.1',
+      servername: 'localhost',
+      ca,
+      ALPNProtocols: ['h2'],
+    });
+    const [refusal] = await once(http2, 'error');
+    expect(Object(refusal).code).toBe('ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL');
     const client = new Client(limiter.grpcAddress, credentials.createSsl(ca));
     await new Promise<void>((resolve, reject) => {
       client.waitForReady(Date.now() + 30_000, (error) => (error === undefined ? resolve() : reject(error)));

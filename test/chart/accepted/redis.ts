@@ -59,6 +59,9 @@ export const redis: readonly Accepted[] = [
       expect(find(objects, 'Deployment', '-redis').metadata.annotations).toEqual({
         'sluice.dev/purpose': 'development only',
       });
+      // No version of anything: an upgrade must not start it anew.
+      const labels = at(find(objects, 'Deployment', '-redis'), 'spec.template.metadata.labels') as object;
+      expect(Object.keys(labels).filter((name) => /version|chart/.test(name))).toEqual([]);
       expect(at(find(objects, 'NetworkPolicy', '-redis'), 'spec.ingress.0.from')).toHaveLength(2);
       expect(
         at(find(objects, 'NetworkPolicy', '-limiter'), 'spec.egress.0.to.0.podSelector.matchLabels'),

@@ -45,6 +45,12 @@ export const resourceKinds = {
       },
       accepted,
       conditionColumn('Enforced', 'Whether every ready limiter pod acknowledged it.'),
+      {
+        name: 'State',
+        type: 'string',
+        jsonPath: '.status.conditions[?(@.type=="Enforced")].reason',
+        description: 'Enforced, in Shadow, or why it is not enforced.',
+      },
       { name: 'Pods', type: 'integer', jsonPath: '.status.pods.acknowledged', description: 'Pods that enforce it.' },
       {
         name: 'Active',

@@ -127,13 +127,14 @@ describe('kubectl', () => {
       DOMAIN: 'payments.eu',
       ACCEPTED: 'True',
       ENFORCED: 'False',
+      STATE: 'Test',
       PODS: '11',
       ACTIVE: '3',
       REVISION: '41',
       READY: 'Unknown',
       AGE: expect.any(String),
     });
-    expect(await header('rlp')).toEqual(['NAME', 'DOMAIN', 'ACCEPTED', 'ENFORCED', 'PODS', 'READY', 'AGE']);
+    expect(await header('rlp')).toEqual(['NAME', 'DOMAIN', 'ACCEPTED', 'ENFORCED', 'STATE', 'PODS', 'READY', 'AGE']);
   });
 
   it('shows of a health object what is in force', async () => {

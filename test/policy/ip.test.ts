@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { clientText, isInside, parseIP, parseNetwork } from '../../policy/ip.ts';
 
@@ -111,4 +112,44 @@ describe('a network', () => {
       expect(parseNetwork(text)).toBeUndefined();
     },
   );
+});
+
+describe('an IPv4 address', () => {
+  const part = fc.constantFrom(
+    '0',
+    '1',
+    '9',
+    '10',
+    '99',
+    '255',
+    '256',
+    '999',
+    '00',
+    '01',
+    '010',
+    '',
+    'x',
+    '1x',
+    '-1',
+    ' 1',
+  );
+  const texts = fc.oneof(
+    fc.array(part, { minLength: 3, maxLength: 5 }).map((parts) => parts.join('.')),
+    fc.ipV4(),
+    fc.string({ unit: fc.constantFrom('0', '1', '2', '9', '.'), maxLength: 15 }),
+  );
+
+  it('is four numbers from 0 to 255 between dots, none of which begins with a zero', () => {
+    fc.assert(
+      fc.property(texts, (text) => {
+        const parts = text.split('.');
+        const isOne =
+          parts.length === 4 && parts.every((one) => /^(0|[1-9][0-9]{0,2})$/.test(one) && Number(one) <= 255);
+        const [a = 0, b = 0, c = 0, d = 0] = parts.map(Number);
+        const address = [0, 0, 0, 0, 0, 0xffff, a * 256 + b, c * 256 + d];
+        expect(parseIP(text)).toEqual(isOne ? address : undefined);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
 });

@@ -1,5 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
+import { Transform } from 'node:stream';
+import { setTimeout as pause } from 'node:timers/promises';
 
 export type TcpProxy = {
   readonly port: number;
@@ -9,22 +11,25 @@ export type TcpProxy = {
   holdReplies(): void;
   /** Lets through what was held, in order. */
   releaseReplies(): void;
+  /** From now on replies come in pieces, each so much later; 0: as they are. */
+  slowDown(millis: number): void;
   /** Breaks every connection with a reset. */
   reset(): void;
   close(): Promise<void>;
 };
 
-type Pair = { readonly client: Socket; readonly server: Socket };
+type Pair = { readonly client: Socket; readonly server: Socket; readonly replies: Transform };
 
 /** Stands between a client and a server on this machine, to do to them what networks do. */
 export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const pairs = new Set<Pair>();
   let isHolding = false;
+  let lateMillis = 0;
   const listener = createServer((client) => {
-    const pair: Pair = { client, server: connect(targetPort, '127.0.0.1') };
+    const pair: Pair = { client, server: connect(targetPort, '127.0.0.1'), replies: trickle(() => lateMillis) };
     pairs.add(pair);
     client.pipe(pair.server);
-    pair.server.pipe(pair.client);
+    pair.server.pipe(pair.replies).pipe(client);
     if (isHolding) hold(pair);
     const drop = (): void => {
       pairs.delete(pair);
@@ -48,7 +53,10 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     },
     releaseReplies: () => {
       isHolding = false;
-      for (const { client, server } of pairs) server.pipe(client);
+      for (const { server, replies } of pairs) server.pipe(replies);
+    },
+    slowDown: (millis) => {
+      lateMillis = millis;
     },
     reset: () => {
       for (const { client, server } of pairs) {
@@ -65,7 +73,22 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   };
 }
 
-function hold({ client, server }: Pair): void {
-  server.unpipe(client);
+const PIECE = 4_096;
+
+/** Passes on what comes; in pieces while they are to be late. */
+function trickle(lateMillis: () => number): Transform {
+  return new Transform({
+    async transform(chunk: Buffer, _encoding, done) {
+      for (let start = 0; start < chunk.length; start += PIECE) {
+        if (lateMillis() > 0) await pause(lateMillis());
+        this.push(chunk.subarray(start, start + PIECE));
+      }
+      done();
+    },
+  });
+}
+
+function hold({ server, replies }: Pair): void {
+  server.unpipe(replies);
   server.pause();
 }

@@ -8,8 +8,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { ApiClient } from '../../operator/kubernetes/api-client.ts';
 import { loadKubeConfig } from '../../operator/kubernetes/connection.ts';
 import { ClusterSource } from '../../operator/kubernetes/cluster-source.ts';
-import type { ReflectorTimes } from '../../operator/kubernetes/reflector.ts';
+import { Reflector, type ReflectorTimes } from '../../operator/kubernetes/reflector.ts';
 import { WatchMetrics } from '../../operator/metrics/cluster.ts';
+import { allKinds } from '../../policy/schema/kinds.ts';
 import { type ApiProxy, kubeConfigFor, refuse, startApiProxy } from '../harness/api-proxy.ts';
 import { type Cluster, startCluster } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -127,6 +128,8 @@ describe('what is followed is right again, without a restart, after', () => {
     '%s',
     async (_fault, reason, times, answer) => {
       await follow();
+      // One that was not yet under way would be answered, and reset before the answer arrives.
+      await eventually(() => expect(http.count(WATCH)).toBeGreaterThanOrEqual(allKinds.length));
       const isOver = answerNext(WATCH, times, answer);
       tcp.reset();
       await eventually(() => expect(isOver()).toBe(true), 60_000);
@@ -154,6 +157,16 @@ describe('what is followed is right again, without a restart, after', () => {
     tcp.releaseReplies();
     tcp.reset();
     await isUpToDate('half-open');
+  });
+
+  it('a network on which everything comes late and in pieces, and is reset in the middle', async () => {
+    tcp.slowDown(50);
+    await follow();
+    await isUpToDate('slow');
+    tcp.reset();
+    await isUpToDate('slow-again');
+    tcp.slowDown(0);
+    expect(await restarts('connection')).toBeGreaterThan(0);
   });
 
   it('long silence, which is no failure', async () => {
@@ -188,6 +201,35 @@ describe('what is followed is right again, without a restart, after', () => {
     await cluster.controlPlane.startApiServer();
     await isUpToDate('restarted');
   }, 120_000);
+});
+
+describe('whoever is told of changes', () => {
+  it('may fail: that is counted, and what comes next is told all the same', async () => {
+    await follow();
+    const before = await cluster.list('Consumer');
+    const told: string[] = [];
+    const ownRegistry = new Registry();
+    const fail = (what: string): void => {
+      told.push(what);
+      throw new Error('a mistake of the test');
+    };
+    const reflector = new Reflector(
+      client,
+      { name: 'told', path: '/apis/sluice.dev/v1alpha1/consumers' },
+      {
+        onList: (objects) => fail(`${objects.length} listed`),
+        onChange: ({ metadata }) => fail(metadata.name),
+        onDelete: () => undefined,
+      },
+      { log: pino({ level: 'silent' }), times: TIMES, observer: new WatchMetrics(ownRegistry) },
+    );
+    reflector.start();
+    await eventually(() => expect(reflector.hasSynced).toBe(true));
+    for (const name of ['told-first', 'told-second']) await cluster.apply('Consumer', name, { tier: 'free' });
+    await eventually(() => expect(told).toEqual([`${before.length} listed`, 'told-first', 'told-second']));
+    expect(await ownRegistry.metrics()).toContain('sluice_watch_handler_errors_total{resource="told"} 3');
+    await reflector.stop();
+  });
 });
 
 describe('without anybody in between, what is followed is right again after', { timeout: 180_000 }, () => {

@@ -11,9 +11,12 @@ export type StatusKeeperOptions = {
   readonly again: () => void;
   /** A status was recorded that differs from the last one by these. */
   readonly onTransitions?: (resource: RawResource, transitions: readonly Transition[]) => void;
+  readonly monotonicMillis?: () => number;
 };
 
 const WRITES_AT_ONCE = 8;
+/** What is written later than this after a look may not be so any more. */
+const PASS_MILLIS = 2_000;
 /** Longer delays than setTimeout can count are looked at again on the way. */
 const LONGEST_TIMER_MILLIS = 2_000_000_000;
 
@@ -56,12 +59,14 @@ export class StatusKeeper {
     this.#scheduleExpiry(resources, world);
   }
 
-  /** Writes some at a time, edited objects first, and leaves the rest for the next pass when interrupted. */
+  /** Writes some at a time, edited objects first, and leaves to the next pass what it is interrupted in, or late with. */
   async #write(resources: readonly RawResource[], world: World): Promise<unknown[]> {
     const due = this.#due(resources, world);
+    const now = this.#options.monotonicMillis ?? (() => performance.now());
+    const lateMillis = now() + PASS_MILLIS;
     const failures: unknown[] = [];
     for (let start = 0; start < due.length; start += WRITES_AT_ONCE) {
-      if (this.#options.isInterrupted()) {
+      if (this.#options.isInterrupted() || now() > lateMillis) {
         this.#again();
         break;
       }

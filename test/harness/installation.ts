@@ -20,7 +20,7 @@ export type Installation = {
   readonly controlPlane: ControlPlane;
   readonly redis: PrivateRedis;
   /** Further arguments come after those that every operator gets. */
-  startOperator(args?: readonly string[]): SluiceProcess;
+  startOperator(args?: readonly string[], env?: Readonly<Record<string, string>>): SluiceProcess;
   startLimiter(name: string): Promise<LimiterProcess>;
   stop(): Promise<void>;
 };
@@ -36,11 +36,11 @@ export async function install(): Promise<Installation> {
   return {
     controlPlane,
     redis,
-    startOperator: (args = []) => {
+    startOperator: (args = [], env = {}) => {
       // A short lease: the operators of these tests are killed, and the next one has to wait for its end.
       const own = ['--kubeconfig', controlPlane.kubeconfigPath, '--lease-seconds', '6'];
       const ports = ['--host', '127.0.0.1', '--ops-port', '0'];
-      const operator = startSluice(['operator', ...own, ...ports, ...args], shared);
+      const operator = startSluice(['operator', ...own, ...ports, ...args], { ...shared, ...env });
       started.push(operator);
       return operator;
     },

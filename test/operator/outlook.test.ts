@@ -34,6 +34,8 @@ const aPolicy = (generation: number): RawResource => {
 class Scene {
   nowMillis = 1_000_000;
   endpoints: Set<string> | undefined;
+  /** How often the status had to be written. */
+  writes = 0;
   #policy = aPolicy(1);
   readonly #lastWords = new Map<string, { readonly atMillis: number; readonly text: string }>();
   readonly #configurer: Configurer;
@@ -89,7 +91,10 @@ class Scene {
     const { world } = await this.#outlook.look();
     if (world === undefined) throw new Error('there is nothing to say');
     const status = statusOf(this.#policy, world);
-    if (status !== undefined) this.#policy = { ...this.#policy, status };
+    if (status !== undefined) {
+      this.#policy = { ...this.#policy, status };
+      this.writes += 1;
+    }
     return conditionsOf(this.#policy.status).find(({ type }) => type === 'Enforced')?.reason;
   }
 
@@ -101,9 +106,15 @@ class Scene {
   }
 
   /** How long after `sinceMillis` a look first finds this, while some pods go on beating. */
-  async millisUntil(reason: string, sinceMillis: number, beating: readonly string[], offset: number): Promise<number> {
+  async millisUntil(
+    reason: string,
+    sinceMillis: number,
+    beating: readonly string[],
+    offset: number,
+    patienceMillis = 60_000,
+  ): Promise<number> {
     let nextBeat = sinceMillis;
-    for (let next = sinceMillis + offset; next < sinceMillis + 60_000; next += LOOK_MILLIS) {
+    for (let next = sinceMillis + offset; next < sinceMillis + patienceMillis; next += LOOK_MILLIS) {
       for (; nextBeat <= next; nextBeat += BEAT_MILLIS) {
         this.nowMillis = nextBeat;
         for (const pod of beating) this.beat(pod);
@@ -178,4 +189,12 @@ describe('a status tells within ten seconds', () => {
       expect(await scene.look()).toBe('Enforced');
     }
   });
+});
+
+it('ten minutes in which nothing happens but heartbeats write no status', async () => {
+  const scene = new Scene();
+  await scene.settle();
+  const before = scene.writes;
+  await scene.millisUntil('never', scene.nowMillis, ['a', 'b'], 1, 600_000);
+  expect(scene.writes).toBe(before);
 });

@@ -3,7 +3,9 @@
 // asked for, so that a limiter does not carry the operator's libraries.
 import { Command, CommanderError, Option } from 'commander';
 import { addKeyCommand } from './key-command.ts';
-import { limiterOptions, limiterSettings, operatorOptions, operatorSettings, SettingsError } from './settings.ts';
+import { limiterOptions, limiterSettings } from './settings/limiter.ts';
+import { operatorOptions, operatorSettings } from './settings/operator.ts';
+import { SettingsError } from './settings/setting.ts';
 
 const program = new Command('sluice').description('Kubernetes-native rate limiting and abuse decisions').exitOverride();
 

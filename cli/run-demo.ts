@@ -1,5 +1,5 @@
 import { startDemoApp } from './dev/demo-app.ts';
-import { SettingsError } from './settings.ts';
+import { SettingsError } from './settings/setting.ts';
 import { untilStopped } from './until-stopped.ts';
 
 /** The demo application alone, in front of limiters that run elsewhere. Runs until a signal. */

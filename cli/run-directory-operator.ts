@@ -6,7 +6,8 @@ import { OperatorMetrics } from '../operator/metrics/metrics.ts';
 import { CONTROLLERS, Operator } from '../operator/operator.ts';
 import { startOps } from '../operator/ops.ts';
 import { idOf } from '../policy/resource.ts';
-import { type OperatorSettings, SettingsError } from './settings.ts';
+import type { OperatorSettings } from './settings/operator.ts';
+import { SettingsError } from './settings/setting.ts';
 import { untilStopped } from './until-stopped.ts';
 
 /** The operator without Kubernetes: what is in the YAML files of a directory is in force. Runs until a signal. */

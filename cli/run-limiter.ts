@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import { startLimiter } from '../limiter/limiter.ts';
 import { REDACTION } from '../limiter/redaction.ts';
-import type { LimiterSettings } from './settings.ts';
+import type { LimiterSettings } from './settings/limiter.ts';
 import { untilStopped } from './until-stopped.ts';
 
 /** Runs until a signal. */

@@ -12,7 +12,7 @@ import { PepperSecret } from '../operator/kubernetes/pepper-secret.ts';
 import { OperatorMetrics } from '../operator/metrics/metrics.ts';
 import { CONTROLLERS, Operator } from '../operator/operator.ts';
 import { startOps } from '../operator/ops.ts';
-import type { OperatorSettings } from './settings.ts';
+import type { OperatorSettings } from './settings/operator.ts';
 import { untilStopped } from './until-stopped.ts';
 
 /** An orderly stop that takes longer has failed: what is under way is lost, and written by the next leader. */

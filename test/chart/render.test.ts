@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { limiterOptions, operatorOptions } from '../../cli/settings.ts';
+import { limiterOptions } from '../../cli/settings/limiter.ts';
+import { operatorOptions } from '../../cli/settings/operator.ts';
 import { accepted } from './accepted.ts';
 import { type ControlPlane, startControlPlane } from '../control-plane/control-plane.ts';
 import {

@@ -4,13 +4,9 @@ import { type AddressInfo, createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  limiterOptions,
-  limiterSettings,
-  operatorOptions,
-  operatorSettings,
-  SettingsError,
-} from '../../cli/settings.ts';
+import { limiterOptions, limiterSettings } from '../../cli/settings/limiter.ts';
+import { operatorOptions, operatorSettings } from '../../cli/settings/operator.ts';
+import { SettingsError } from '../../cli/settings/setting.ts';
 import { DOOR_DEFAULTS } from '../../limiter/door-settings.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startSluice } from '../harness/processes.ts';

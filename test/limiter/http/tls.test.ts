@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { Client, credentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { limiterOptions, limiterSettings } from '../../../cli/settings.ts';
+import { limiterOptions, limiterSettings } from '../../../cli/settings/limiter.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { PEPPER, startTestLimiter } from '../../harness/limiter.ts';
 import { type PrivateRedis, privateRedis } from '../../harness/redis.ts';

@@ -1,6 +1,6 @@
 import type { RedisClient } from '../store/connection.ts';
-import type { StoredDocument } from '../policy/documents.ts';
-import { readDocuments, readHead, readManifest } from '../store/configuration.ts';
+import { type StoredDocument, UnreadableDocument } from '../policy/documents.ts';
+import { type Head, readDocuments, readHead, readManifest } from '../store/configuration.ts';
 import type { Names } from '../store/names.ts';
 import type { Published } from './publisher.ts';
 
@@ -13,6 +13,8 @@ export class Mirror {
   readonly #names: Names;
   readonly #owner: string;
   #copy: Published | undefined;
+  /** A manifest of another version, in the middle of an upgrade. */
+  #unreadable: string | undefined;
 
   constructor(redis: RedisClient, names: Names, owner: string) {
     this.#redis = redis;
@@ -24,17 +26,30 @@ export class Mirror {
     return this.#copy;
   }
 
-  /** Reads what is new, of this installation only. Throws StoreError, and keeps the last copy then. */
+  /**
+   * Reads what is new, of this installation only. Keeps the last copy of what an operator of another version publishes in
+   * a format that this one does not read. Throws StoreError, and keeps the last copy then.
+   */
   async refresh(): Promise<void> {
     const head = await readHead(this.#redis, this.#names);
     if (head === undefined || head.owner !== this.#owner) return;
     const { incarnation, epoch, revision, manifest } = head;
     const known = this.#copy?.identity;
     if (known?.incarnation === incarnation && known.epoch === epoch && known.revision === revision) return;
+    if (manifest === this.#unreadable) return;
+    try {
+      this.#copy = await this.#read(head);
+    } catch (error) {
+      if (!(error instanceof UnreadableDocument)) throw error;
+      this.#unreadable = manifest;
+    }
+  }
+
+  async #read({ incarnation, epoch, revision, manifest }: Head): Promise<Published> {
     const { entries, parts } = await readManifest(this.#redis, this.#names, manifest);
     const references = new Set([...parts, ...[...entries.values()].map(({ document }) => document)]);
     const documents = await this.#texts(references);
-    this.#copy = { identity: { incarnation, epoch, revision, manifest }, entries, references, documents };
+    return { identity: { incarnation, epoch, revision, manifest }, entries, references, documents };
   }
 
   async #texts(references: ReadonlySet<string>): Promise<Map<string, StoredDocument>> {

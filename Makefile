@@ -54,7 +54,7 @@ image: ## Build the container image (IMAGE=name:tag)
 e2e: $(INSTALLED) ## Run the tests on real pods: KUBECONFIG and IMAGE, or ../shared/cluster where that is
 	@IMAGE=$(IMAGE) test/cluster/run e2e $(VITEST_ARGS)
 
-chaos: $(INSTALLED) ## Kill pods at random under load (CHAOS_SEED=n repeats a run, CHAOS_ROUNDS=n); clusters as for e2e
+chaos: $(INSTALLED) ## Kill pods at random under load (CHAOS_SECONDS=600, CHAOS_SEED=n repeats); clusters as for e2e
 	@IMAGE=$(IMAGE) test/cluster/run chaos $(VITEST_ARGS)
 
 kind-up: image ## Make a kind cluster and load the image into it (then: make e2e KUBECONFIG=... IMAGE=sluice:dev)

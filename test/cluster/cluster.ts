@@ -1,9 +1,8 @@
-// A cluster with real pods, and the release of the chart in it. Which cluster: KUBECONFIG. Which image: SLUICE_IMAGE, and
-// SLUICE_IMAGE_NEXT for the one to which is upgraded.
-import { mkdtempSync, readFileSync } from 'node:fs';
+// A cluster with real pods, and the release of the chart in it. Which cluster and which images: the environment, which
+// test/cluster/run sets.
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { allKinds, resourceKinds } from '../../policy/schema/kinds.ts';
 import { findAsset } from '../control-plane/assets.ts';
 import { type Kubectl, kubectlWith } from '../control-plane/kubectl.ts';
@@ -13,26 +12,14 @@ import { eventually } from '../harness/eventually.ts';
 export const NAMESPACE = 'sluice-e2e';
 export const CALLERS = 'sluice-e2e-callers';
 export const RELEASE = 'sluice';
-export const SERVICE = `http://sluice-limiter.${NAMESPACE}/v1/decision/check`;
 export const IMAGE = required('SLUICE_IMAGE');
 export const IMAGE_NEXT = required('SLUICE_IMAGE_NEXT');
+/** An earlier version, which writes documents of another format and knows fewer fields; see older.ts. */
+export const OLDER = { image: required('SLUICE_IMAGE_OLDER'), chart: required('SLUICE_CHART_OLDER') } as const;
 
 const CHART = join(import.meta.dirname, '../../charts/sluice');
 const KUBECONFIG = required('KUBECONFIG');
 
-export type Answer = {
-  readonly http?: number;
-  readonly action?: string;
-  readonly reason?: string;
-  readonly mode?: string;
-  readonly limit?: number;
-  readonly error?: string;
-};
-export type Load = {
-  readonly counts: Readonly<Record<string, number>>;
-  readonly failures: readonly { readonly atMillis: number; readonly outcome: string }[];
-};
-export type Pace = { readonly workers: number; readonly pauseMillis: number };
 export type Condition = { readonly type: string; readonly status: string; readonly reason: string };
 export type Status = {
   readonly observedGeneration?: number;
@@ -51,14 +38,15 @@ function required(name: string): string {
 let kubectlPromise: Promise<Kubectl> | undefined;
 
 /** Runs kubectl against the cluster; resolves with what it printed. */
-export async function kubectl(args: readonly string[], stdin?: string): Promise<string> {
+export async function kubectl(args: readonly string[], stdin?: string, timeoutMillis?: number): Promise<string> {
   const folder = mkdtempSyncOnce();
   kubectlPromise ??= findAsset('kubectl').then((binary) => kubectlWith(binary, KUBECONFIG, folder));
   const run = await kubectlPromise;
-  return run(args, stdin === undefined ? {} : { stdin });
+  return run(args, {
+    ...(stdin === undefined ? {} : { stdin }),
+    ...(timeoutMillis === undefined ? {} : { timeoutMillis }),
+  });
 }
-
-let loads = 0;
 
 let scratch: string | undefined;
 function mkdtempSyncOnce(): string {
@@ -76,8 +64,8 @@ export async function helm(args: readonly string[], values?: unknown): Promise<s
 }
 
 /** Installs or upgrades with these values, and waits until everything is ready. */
-export function deploy(values: unknown): Promise<string> {
-  return helm(['upgrade', '--install', RELEASE, CHART, '--wait', '--timeout', '240s'], values);
+export function deploy(values: unknown, chart = CHART): Promise<string> {
+  return helm(['upgrade', '--install', RELEASE, chart, '--wait', '--timeout', '240s'], values);
 }
 
 export function apply(...objects: object[]): Promise<string> {
@@ -123,103 +111,10 @@ export function aNamespace(name: string, labels: Readonly<Record<string, string>
   return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels: { ...enforced, ...labels } } };
 }
 
-/** Starts a pod that plays an application; it has the image of Sluice because that is there, and has a node. */
-export async function startCaller(): Promise<void> {
-  const script = readFileSync(join(import.meta.dirname, 'caller.cjs'), 'utf8');
-  const hardened = { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } };
-  await apply(
-    aNamespace(CALLERS, { 'sluice.dev/caller': 'true' }),
-    {
-      apiVersion: 'v1',
-      kind: 'ConfigMap',
-      metadata: { name: 'caller', namespace: CALLERS },
-      data: { 'caller.cjs': script },
-    },
-    {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { name: 'caller', namespace: CALLERS },
-      spec: {
-        terminationGracePeriodSeconds: 0,
-        securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: 'RuntimeDefault' } },
-        containers: [
-          {
-            name: 'caller',
-            image: IMAGE,
-            command: ['node', '--eval', 'setInterval(() => {}, 1e6)'],
-            securityContext: hardened,
-            volumeMounts: [
-              { name: 'script', mountPath: '/caller' },
-              { name: 'state', mountPath: '/state' },
-            ],
-          },
-        ],
-        volumes: [
-          { name: 'script', configMap: { name: 'caller' } },
-          { name: 'state', emptyDir: {} },
-        ],
-      },
-    },
-  );
-  await kubectl(['wait', '--for=condition=Ready', '-n', CALLERS, 'pod/caller', '--timeout=60s']);
-}
-
-const inCaller = (...args: string[]): Promise<string> =>
-  kubectl(['exec', '-n', CALLERS, 'caller', '--', 'node', '/caller/caller.cjs', ...args]);
-
-/** Asks for decisions from another pod, one after another. */
-export async function ask(body: object, times = 1, url = SERVICE): Promise<Answer[]> {
-  return JSON.parse(await inCaller('ask', url, JSON.stringify(body), String(times))) as Answer[];
-}
-
-/** When each of the limiters first says this mode, by the clock of the machine. */
-export async function momentsOfMode(pods: readonly Pod[], body: object, mode: string): Promise<number[]> {
-  const urls = pods.map(({ ip }) => `http://${ip}:8080/v1/decision/check`);
-  return JSON.parse(await inCaller('watch', urls.join(','), JSON.stringify(body), mode)) as number[];
-}
-
-/** Constant load from another pod, from before something begins until after it has ended. */
-export async function loadDuring(body: object, pace: Pace, change: () => Promise<unknown>): Promise<Load> {
-  const stopFile = `/state/stop-${(loads += 1)}`;
-  const args = [JSON.stringify(body), stopFile, String(pace.workers), String(pace.pauseMillis)];
-  const running = inCaller('load', SERVICE, ...args);
-  const stop = () =>
-    kubectl(['exec', '-n', CALLERS, 'caller', '--', 'node', '-e', `fs.writeFileSync('${stopFile}', '')`]);
-  try {
-    await pause(2_000);
-    await change();
-    await pause(2_000);
-  } finally {
-    await stop();
-  }
-  return JSON.parse(await running) as Load;
-}
-
 /** Ends a pod at once, as a node that fails does. */
 export function kill(pod: string): Promise<string> {
   return kubectl(['delete', 'pod', '-n', NAMESPACE, pod, '--force', '--grace-period=0']);
 }
-
-/** A policy of the callers, in a domain of its own, whose one rule counts by consumer over an hour. */
-export const aPolicy = (name: string, requests: number, rule: object = {}): object => ({
-  apiVersion: 'sluice.dev/v1alpha1',
-  kind: 'RateLimitPolicy',
-  metadata: { name, namespace: CALLERS },
-  spec: {
-    domain: `${CALLERS}.${name}`,
-    rules: [
-      {
-        name: 'per-consumer',
-        countBy: ['consumer'],
-        algorithm: 'SlidingWindow',
-        limits: [{ windowSeconds: 3_600, requests }],
-        ...rule,
-      },
-    ],
-  },
-});
-
-export const inDomain = (name: string, consumer: string): object => ({ domain: `${CALLERS}.${name}`, consumer });
 
 /** Little CPU, so that it fits beside whatever else the cluster runs, and a scale-down that a test can wait for. */
 export function valuesWith(image: string): object {
@@ -234,13 +129,6 @@ export function valuesWith(image: string): object {
       autoscaling: { maxReplicas: 4, behavior: { scaleDown: { stabilizationWindowSeconds: 15 } } },
     },
   };
-}
-
-/** Nothing is left of an earlier run, and there are two namespaces and a caller. */
-export async function prepare(): Promise<void> {
-  await cleanUp();
-  await apply(aNamespace(NAMESPACE));
-  await startCaller();
 }
 
 export async function cleanUp(): Promise<void> {

@@ -2,10 +2,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../harness/eventually.ts';
+import { aPolicy, ask, expectNothingLost, inDomain, loadDuring, momentsOfMode, prepare } from './caller.ts';
 import {
-  aPolicy,
   apply,
-  ask,
   CALLERS,
   cleanUp,
   deploy,
@@ -13,14 +12,10 @@ import {
   helm,
   IMAGE,
   IMAGE_NEXT,
-  inDomain,
   kill,
   kubectl,
-  loadDuring,
-  momentsOfMode,
   NAMESPACE,
   podsOf,
-  prepare,
   RELEASE,
   type Status,
   untilPods,
@@ -28,7 +23,6 @@ import {
   valuesWith,
 } from './cluster.ts';
 
-const PACE = { workers: 8, pauseMillis: 40 };
 const HOUR = 3_600;
 
 const conditionOf = (status: Status, type: string) => status.conditions?.find((condition) => condition.type === type);
@@ -92,19 +86,8 @@ describe('an incident that is declared', () => {
 });
 
 describe('under constant load', () => {
-  /** Runs something while an application asks; no request may fail, and no more may pass than the limit. */
-  async function underLoad(name: string, change: () => Promise<unknown>): Promise<void> {
-    await apply(aPolicy(name, 100));
-    await untilReady('ratelimitpolicy', name);
-    const { counts, failures } = await loadDuring(inDomain(name, 'carol'), PACE, change);
-    console.log(name, JSON.stringify(counts));
-    expect(failures).toEqual([]);
-    expect(counts['WITHIN_LIMIT']).toBe(100);
-    expect(Object.keys(counts).toSorted()).toEqual(['RATE_LIMIT_EXCEEDED', 'WITHIN_LIMIT']);
-  }
-
   it('loses no request while it is upgraded, and admits no more than the limit', async () => {
-    await underLoad('upgrade', () => deploy(valuesWith(IMAGE_NEXT)));
+    await expectNothingLost('upgrade', () => deploy(valuesWith(IMAGE_NEXT)));
     const { spec } = await get<{ spec: { template: { spec: { containers: { image: string }[] } } } }>(
       'deployment',
       'sluice-limiter',
@@ -113,13 +96,13 @@ describe('under constant load', () => {
   });
 
   it('loses no request while it is rolled back', async () => {
-    await underLoad('rollback', () => helm(['rollback', RELEASE, '--wait', '--timeout', '240s']));
+    await expectNothingLost('rollback', () => helm(['rollback', RELEASE, '--wait', '--timeout', '240s']));
   });
 
   it('loses no request when a pod is deleted', async () => {
     await untilPods('limiter', 2);
     const [pod] = await podsOf('limiter');
-    await underLoad('deleted', async () => {
+    await expectNothingLost('deleted', async () => {
       await kubectl(['delete', 'pod', '-n', NAMESPACE, pod?.name ?? '']);
       await untilPods('limiter', 2);
     });
@@ -160,13 +143,36 @@ describe('when a part is killed', () => {
     }
   });
 
-  it('does as each rule declares while Redis is gone, then recovers, with its configuration published again', async () => {
+  /** Waits until every operator, standbys included, would hand out this revision. */
+  const untilAllHandOut = (revision: number): Promise<void> =>
+    eventually(async () => {
+      for (const { name } of await untilPods('operator', 2)) {
+        const path = `/api/v1/namespaces/${NAMESPACE}/pods/${name}:9090/proxy/snapshot`;
+        const { head } = JSON.parse(await kubectl(['get', '--raw', path])) as { head: { revision: number } };
+        expect(head.revision).toBeGreaterThanOrEqual(revision);
+      }
+    });
+
+  /** A pod that starts now has its configuration from the operator, is ready, and decides as the rules declare. */
+  async function expectColdStart(): Promise<void> {
+    const before = await podsOf('limiter');
+    await kubectl(['delete', 'pod', '-n', NAMESPACE, before[0]?.name ?? '']);
+    const after = await untilPods('limiter', 2);
+    const fresh = after.find(({ uid }) => before.every((pod) => pod.uid !== uid));
+    const url = `http://${fresh?.ip}:8080/v1/decision/check`;
+    const answers = [];
+    for (const name of ['open', 'closed', 'local']) answers.push(...(await ask(inDomain(name, 'ivan'), 1, url)));
+    expect(answers.map(({ reason }) => reason)).toEqual(['FAIL_OPEN', 'FAIL_CLOSED', 'LOCAL_FALLBACK']);
+  }
+
+  it('does as each rule declares while Redis is gone, also on a new pod; then recovers, and is published again', async () => {
     await apply(
       aPolicy('open', 1_000_000, { failurePolicy: 'Open' }),
       aPolicy('closed', 1_000_000, { failurePolicy: 'Closed' }),
       aPolicy('local', 1_000_000, { failurePolicy: 'LocalFallback' }),
     );
     for (const name of ['open', 'closed', 'local']) await untilReady('ratelimitpolicy', name);
+    await untilAllHandOut((await untilReady('ratelimitpolicy', 'local')).revision ?? 0);
     await kubectl(['scale', 'deployment', 'sluice-redis', '-n', NAMESPACE, '--replicas=0']);
     const reasonOf = async (name: string) => (await ask(inDomain(name, 'erin')))[0]?.reason;
     await eventually(async () => {
@@ -177,6 +183,7 @@ describe('when a part is killed', () => {
       ]);
     }, 60_000);
     expect((await untilPods('limiter', 2)).map(({ isReady }) => isReady)).toEqual([true, true]);
+    await expectColdStart();
     await kubectl(['scale', 'deployment', 'sluice-redis', '-n', NAMESPACE, '--replicas=1']);
     await eventually(async () => {
       for (const name of ['open', 'closed', 'local']) expect(await reasonOf(name)).toBe('WITHIN_LIMIT');

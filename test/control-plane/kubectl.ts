@@ -6,6 +6,8 @@ export type KubectlOptions = {
   readonly stdin?: string;
   /** The command has to fail; its stderr is the result. */
   readonly expectFailure?: boolean;
+  /** After so long it is killed. */
+  readonly timeoutMillis?: number;
 };
 
 export type Kubectl = (args: readonly string[], options?: KubectlOptions) => Promise<string>;
@@ -22,9 +24,9 @@ export function kubectlWith(binary: string, kubeconfigPath: string, folder: stri
     KUBECACHEDIR: join(folder, 'kubectl-cache'),
     KUBERC: 'off',
   };
-  const options = { env, timeout: TIMEOUT_MILLIS, killSignal: 'SIGKILL', maxBuffer: MAX_OUTPUT_BYTES } as const;
-  return (args, { stdin = '', expectFailure = false } = {}) =>
+  return (args, { stdin = '', expectFailure = false, timeoutMillis = TIMEOUT_MILLIS } = {}) =>
     new Promise((resolve, reject) => {
+      const options = { env, timeout: timeoutMillis, killSignal: 'SIGKILL', maxBuffer: MAX_OUTPUT_BYTES } as const;
       const command = `kubectl ${args.join(' ')}`;
       const child = execFile(binary, [...args], options, (error, stdout, stderr) => {
         if (error === null) {

@@ -3,7 +3,6 @@ import type { CompiledPenalty } from '../policy/documents.ts';
 import type { RuleOutcome, SelectedLimit, SelectedRule, Selection } from '../policy/select.ts';
 import { StoreError } from './errors.ts';
 import type { Names } from './names.ts';
-import { integerOf } from './reply.ts';
 
 export type DecideRequest = {
   readonly partition: string;
@@ -113,7 +112,18 @@ function limitText(limit: SelectedLimit): string {
   return ` ${field} ${ALGORITHM_CODES[algorithm]} ${capacity} ${refill} ${windowSeconds} ${normalCapacity} ${normalRefill}`;
 }
 
+/** A compiled penalty never changes, and every request of its policy needs the text. */
+const penaltyTexts = new WeakMap<CompiledPenalty, string>();
+
 function penaltyText(penalty: CompiledPenalty): string {
+  const known = penaltyTexts.get(penalty);
+  if (known !== undefined) return known;
+  const text = writePenalty(penalty);
+  penaltyTexts.set(penalty, text);
+  return text;
+}
+
+function writePenalty(penalty: CompiledPenalty): string {
   const { enforced, tolerancePercent, violationWindowSeconds, minSecondsPerStep } = penalty;
   const { warn, throttle, tempBlock, block } = penalty;
   return [
@@ -137,40 +147,81 @@ function penaltyText(penalty: CompiledPenalty): string {
 /** The verdict on one request from its part of the reply. Throws StoreError WRONG_TYPE or BAD_REPLY. */
 export function decodeVerdict({ selection }: DecideRequest, text: string): Verdict {
   if (text === '2') throw new StoreError('WRONG_TYPE', 'a key of the counters holds something else');
-  const numbers = text.split(' ').map(integerOf);
-  let position = 0;
-  const next = (): number => {
-    const number = numbers[position];
-    if (number === undefined) throw new StoreError('BAD_REPLY', 'the reply is shorter than the request');
-    position += 1;
-    return number;
-  };
-  const code = CODES[next()];
+  const numbers = new Numbers(text);
+  const code = CODES[numbers.next()];
   if (code === undefined) throw new StoreError('BAD_REPLY', 'the reply has an unknown code');
-  const retryAfterMicros = next();
-  const byThrottle = next() === 1;
-  const penalties = selection.penalties.map(() => nextPenalty(next));
-  const rules = selection.rules.map((rule) => nextRule(next, rule));
-  if (position !== numbers.length) throw new StoreError('BAD_REPLY', 'the reply is longer than the request');
+  const retryAfterMicros = numbers.next();
+  const byThrottle = numbers.next() === 1;
+  const penalties = selection.penalties.map(() => nextPenalty(numbers));
+  const rules = selection.rules.map((rule) => nextRule(numbers, rule));
+  if (!numbers.isAtEnd) throw new StoreError('BAD_REPLY', 'the reply is longer than the request');
   return { code, retryAfterMicros, byThrottle, penalties, rules };
 }
 
-function nextPenalty(next: () => number): PenaltyOutcome {
-  return { before: nextState(next), after: nextState(next), endsInMicros: next(), violations: next() };
+const SPACE = 32;
+const MINUS = 45;
+const ZERO = 48;
+
+/** Whole numbers between single spaces, one after the other: every reply is read, and no list of parts is needed. */
+class Numbers {
+  readonly #text: string;
+  #at = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  get isAtEnd(): boolean {
+    return this.#at > this.#text.length;
+  }
+
+  next(): number {
+    if (this.isAtEnd) throw new StoreError('BAD_REPLY', 'the reply is shorter than the request');
+    const text = this.#text;
+    const isNegative = text.charCodeAt(this.#at) === MINUS;
+    const first = isNegative ? this.#at + 1 : this.#at;
+    let value = 0;
+    let i = first;
+    for (; i < text.length; i += 1) {
+      const digit = text.charCodeAt(i) - ZERO;
+      if (digit === SPACE - ZERO) break;
+      if (digit < 0 || digit > 9) throw notWhole(text);
+      value = value * 10 + digit;
+    }
+    if (i === first || value > Number.MAX_SAFE_INTEGER) throw notWhole(text);
+    this.#at = i + 1;
+    return isNegative ? -value : value;
+  }
 }
 
-function nextState(next: () => number): PenaltyState {
-  const state = STATES[next()];
+const notWhole = (text: string): StoreError =>
+  new StoreError('BAD_REPLY', `expected whole numbers, not ${JSON.stringify(text)}`);
+
+function nextPenalty(numbers: Numbers): PenaltyOutcome {
+  return {
+    before: nextState(numbers),
+    after: nextState(numbers),
+    endsInMicros: numbers.next(),
+    violations: numbers.next(),
+  };
+}
+
+function nextState(numbers: Numbers): PenaltyState {
+  const state = STATES[numbers.next()];
   if (state === undefined) throw new StoreError('BAD_REPLY', 'the reply has an unknown state');
   return state;
 }
 
-function nextRule(next: () => number, rule: SelectedRule): Verdict['rules'][number] {
-  const outcome = OUTCOMES[next()];
+function nextRule(numbers: Numbers, rule: SelectedRule): Verdict['rules'][number] {
+  const outcome = OUTCOMES[numbers.next()];
   if (outcome === undefined) throw new StoreError('BAD_REPLY', 'the reply has an unknown outcome');
   const limits: LimitOutcome[] =
     outcome === 'NotRun'
       ? []
-      : rule.limits.map(() => ({ remaining: next(), retryAfterMicros: next(), resetAfterMicros: next() }));
+      : rule.limits.map(() => ({
+          remaining: numbers.next(),
+          retryAfterMicros: numbers.next(),
+          resetAfterMicros: numbers.next(),
+        }));
   return { outcome, limits };
 }

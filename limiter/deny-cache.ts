@@ -51,6 +51,8 @@ export class DenyCache {
   readonly #options: DenyCacheOptions;
   /** In the order in which they were asked for: the first ends within a second from when it was. */
   readonly #entries = new Map<string, Entry>();
+  /** How many entries each first subject has: who has none needs no key, which takes longer than all else here. */
+  readonly #subjects = new Map<string, number>();
   readonly #maxEntries: number;
   readonly #blocks = new KnownBlocks();
   readonly #untold = new Set<Entry>();
@@ -71,9 +73,11 @@ export class DenyCache {
   /** As Decider.decide. A peek neither reads what is remembered nor adds to it. */
   decide(request: DecideRequest): Promise<TimedVerdict> {
     if (request.isPeek === true) return this.#ask(request, undefined);
-    const key = this.#keyOf(request);
-    const remembered = this.#recall(key);
-    return remembered === undefined ? this.#ask(request, key) : Promise.resolve(remembered);
+    const configuration = this.#options.configuration();
+    const remembered = this.#subjects.has(firstSubjectOf(request))
+      ? this.#recall(keyOf(configuration, request))
+      : undefined;
+    return remembered === undefined ? this.#ask(request, configuration) : Promise.resolve(remembered);
   }
 
   /** Something of this subject was given back: a charge, or a penalty. */
@@ -97,6 +101,7 @@ export class DenyCache {
     this.#clearedAtMillis = this.#now();
     this.#forgotten.clear();
     this.#entries.clear();
+    this.#subjects.clear();
   }
 
   /** Tells Redis of the denials that it was not asked about. Never rejects. */
@@ -118,12 +123,12 @@ export class DenyCache {
     this.#cancelFlush?.();
   }
 
-  async #ask(request: DecideRequest, key: string | undefined): Promise<TimedVerdict> {
+  async #ask(request: DecideRequest, configuration: string | undefined): Promise<TimedVerdict> {
     const sentAtMillis = this.#now();
     this.#prune(sentAtMillis);
     try {
       const verdict = await this.#options.decider.decide(request);
-      this.#learn(request, verdict, { sentAtMillis, key });
+      this.#learn(request, verdict, { sentAtMillis, configuration });
       return verdict;
     } catch (error) {
       const block = this.#blocks.find(request, this.#now());
@@ -135,14 +140,15 @@ export class DenyCache {
   #learn(
     request: DecideRequest,
     verdict: TimedVerdict,
-    { sentAtMillis, key }: { readonly sentAtMillis: number; readonly key: string | undefined },
+    asked: { readonly sentAtMillis: number; readonly configuration: string | undefined },
   ): void {
+    const { sentAtMillis, configuration } = asked;
     const { penalties } = request.selection;
     if (penalties.length === 0 && verdict.code === 'admitted') return;
     if (this.#isForgotten(request, sentAtMillis)) return;
     const receivedAtMillis = this.#now();
     this.#blocks.learn(request, verdict, { atMillis: sentAtMillis, nowMillis: receivedAtMillis });
-    if (key === undefined || verdict.code === 'admitted') return;
+    if (configuration === undefined || verdict.code === 'admitted') return;
     // Whom this very denial brought to another state is to hear of it the next time.
     if (verdict.penalties.some((penalty) => penalty.before !== penalty.after)) return;
     // What a rule that waits for others makes of the next request is not sure.
@@ -151,21 +157,37 @@ export class DenyCache {
     if (untilMillis <= receivedAtMillis) return;
     const isCounted = verdict.code === 'denied' && rememberedRequest(request, verdict, 1).selection.rules.length > 0;
     const times = { sentAtMillis, receivedAtMillis, untilMillis };
-    this.#entries.delete(key);
-    this.#entries.set(key, { request, verdict, ...times, isCounted, denials: 0 });
+    this.#remember(keyOf(configuration, request), { request, verdict, ...times, isCounted, denials: 0 });
     if (this.#entries.size > this.#maxEntries) this.#dropOldest();
+  }
+
+  #remember(key: string, entry: Entry): void {
+    this.#drop(key);
+    this.#entries.set(key, entry);
+    const subject = firstSubjectOf(entry.request);
+    this.#subjects.set(subject, (this.#subjects.get(subject) ?? 0) + 1);
+  }
+
+  #drop(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return;
+    this.#entries.delete(key);
+    const subject = firstSubjectOf(entry.request);
+    const others = (this.#subjects.get(subject) ?? 1) - 1;
+    if (others === 0) this.#subjects.delete(subject);
+    else this.#subjects.set(subject, others);
   }
 
   #dropOldest(): void {
     const [oldest] = this.#entries.keys();
-    if (oldest !== undefined) this.#entries.delete(oldest);
+    if (oldest !== undefined) this.#drop(oldest);
   }
 
   /** Lets go of what cannot be used any more. */
   #prune(now: number): void {
     for (const [key, { sentAtMillis }] of this.#entries) {
       if (now - sentAtMillis <= MAX_MILLIS) return;
-      this.#entries.delete(key);
+      this.#drop(key);
     }
   }
 
@@ -174,7 +196,7 @@ export class DenyCache {
     if (entry === undefined) return undefined;
     const now = this.#now();
     if (now >= entry.untilMillis || this.#isForgotten(entry.request, entry.sentAtMillis)) {
-      this.#entries.delete(key);
+      this.#drop(key);
       return undefined;
     }
     if (entry.isCounted) this.#count(entry);
@@ -206,7 +228,7 @@ export class DenyCache {
       if (this.#isForgotten(request, atMillis)) return;
       this.#blocks.learn(request, said, { atMillis, nowMillis: this.#now() });
       const isAsRemembered = said.penalties.every(({ after }, i) => after === verdict.penalties[i]?.after);
-      if (!isAsRemembered) this.#entries.delete(this.#keyOf(request));
+      if (!isAsRemembered) this.#drop(keyOf(this.#options.configuration(), request));
     } catch {
       // Nobody knows whether they were counted: to tell again could punish twice.
     }
@@ -222,23 +244,26 @@ export class DenyCache {
     );
   }
 
-  /** Everything that the verdict depends on but the counters: a field names policy, rule, algorithm and window. */
-  #keyOf({ partition, selection }: DecideRequest): string {
-    let key = `${this.#options.configuration()} ${partition}`;
-    for (const { group, cost, limits } of selection.rules) {
-      key += `|${group} ${cost}`;
-      for (const { subject, field, capacity, refill, normalCapacity, normalRefill } of limits) {
-        key += ` ${subject} ${field} ${capacity} ${refill} ${normalCapacity} ${normalRefill}`;
-      }
-    }
-    for (const { subject } of selection.penalties) key += `/${subject}`;
-    return key;
-  }
-
   #now(): number {
     return this.#options.clock.monotonicMillis();
   }
 }
+
+/** Everything that the verdict depends on but the counters: a field names policy, rule, algorithm and window. */
+function keyOf(configuration: string, { partition, selection }: DecideRequest): string {
+  let key = `${configuration} ${partition}`;
+  for (const { group, cost, limits } of selection.rules) {
+    key += `|${group} ${cost}`;
+    for (const { subject, field, capacity, refill, normalCapacity, normalRefill } of limits) {
+      key += ` ${subject} ${field} ${capacity} ${refill} ${normalCapacity} ${normalRefill}`;
+    }
+  }
+  for (const { subject } of selection.penalties) key += `/${subject}`;
+  return key;
+}
+
+/** A part of every key. */
+const firstSubjectOf = ({ selection }: DecideRequest): string => selection.rules[0]?.limits[0]?.subject ?? '';
 
 /** How long a denial is sure to last, from when it was asked for. */
 function millisOf({ retryAfterMicros, penalties }: Verdict): number {

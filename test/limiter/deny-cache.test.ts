@@ -120,6 +120,33 @@ describe('a denial', () => {
     expect(await pod.callsOf(alice)).toBe(1);
   });
 
+  it('of one of several requests of a subject ends without those of the others', async () => {
+    const pod = aPod();
+    const costly = plainRequest('p', [aWindow({ subject: 'alice', capacity: 5 })], 2);
+    pod.say(denialOf(100_000));
+    await pod.cache.decide(alice);
+    pod.say(denialOf(400_000));
+    await pod.cache.decide(costly);
+    pod.wait(100);
+    pod.say(ADMITTED);
+    expect(await pod.callsOf(alice)).toBe(1);
+    expect(await pod.callsOf(costly)).toBe(0);
+    pod.wait(300);
+    expect(await pod.callsOf(costly)).toBe(1);
+    expect(pod.cache.size).toBe(0);
+  });
+
+  it('is remembered for the configuration by which it was asked for, though another came before the answer', async () => {
+    const pod = aPod();
+    pod.say(denialOf(400_000));
+    const asking = pod.cache.decide(alice);
+    pod.configure('two');
+    await asking;
+    expect(await pod.callsOf(alice)).toBe(1);
+    pod.configure('one');
+    expect(await pod.callsOf(alice)).toBe(0);
+  });
+
   it('is remembered for a second at most, also if it lasts for ever', async () => {
     for (const micros of [3_600_000_000, -1]) {
       const pod = aPod();

@@ -8,7 +8,8 @@ import type { Target } from './target.ts';
 
 export const PERCENTS = [30, 50, 70, 90] as const;
 
-const SATURATING_TURNS = 3;
+/** The first of them are discarded: a part of what a server answers while it is new would be too little. */
+const SATURATING_TURNS = { all: 6, counted: 3 };
 
 /** By name of the server that is asked; measured by the sender that then sends less. */
 const saturation = new Map<string, Promise<number>>();
@@ -18,11 +19,11 @@ async function saturate(rig: Rig, spec: LoadSpec): Promise<number> {
   if (name === undefined) throw new Error(`${spec.name} has no server`);
   const load = loadOf({ ...spec, sender: 'own' }, await rig.server(name));
   const rates: number[] = [];
-  for (let turn = 0; turn < SATURATING_TURNS; turn += 1) {
+  for (let turn = 0; turn < SATURATING_TURNS.all; turn += 1) {
     const { responses, seconds } = await send(load, rig.signal);
     rates.push(responses / seconds);
   }
-  return median(rates);
+  return median(rates.slice(-SATURATING_TURNS.counted));
 }
 
 function atPercent(spec: LoadSpec, percent: number): Target {

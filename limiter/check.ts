@@ -11,13 +11,8 @@ import {
 import { partitionOf } from '../policy/hash.ts';
 import { type RequestLimit, selectRequestLimit } from '../policy/request-limit.ts';
 import { clientText, type IPAddress, parseIP } from '../policy/ip.ts';
-import {
-  isExemptForEveryone,
-  type RequestContext,
-  type Selection,
-  selectRules,
-  type SelectionTrace,
-} from '../policy/select.ts';
+import { isExemptForEveryone, selectRules } from '../policy/select.ts';
+import type { RequestContext, Selection, SelectionTrace } from '../policy/selection.ts';
 import type { DomainIndex, Snapshot } from '../policy/snapshot.ts';
 import type { RedisClock } from '../store/clock.ts';
 import type { Decider, TimedVerdict } from '../store/decide.ts';

@@ -1,6 +1,7 @@
 import type { LimitOutcome } from '../policy/decision.ts';
 import { degrades } from '../policy/health.ts';
-import { type RuleNote, type SelectedRule, tierFor } from '../policy/select.ts';
+import { tierFor } from '../policy/select.ts';
+import type { RuleNote, SelectedRule } from '../policy/selection.ts';
 import type { IndexedPolicy, IndexedRule, Snapshot } from '../policy/snapshot.ts';
 import type { Checker, CheckRequest, CheckResult, CheckTrace } from './check.ts';
 

@@ -1,5 +1,5 @@
 import { hashOfKey, isPossibleKey, recordNameOf } from '../policy/api-key.ts';
-import type { NegotiatedLimits } from '../policy/select.ts';
+import type { NegotiatedLimits } from '../policy/selection.ts';
 import { admitsNamespace, type DomainIndex } from '../policy/snapshot.ts';
 import type { KeyLookup } from '../store/consumer-keys.ts';
 import type { CheckRequest } from './check.ts';

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { PenaltyOutcome, PenaltyState, Verdict } from '../policy/decision.ts';
-import type { SelectedPenalty } from '../policy/select.ts';
+import type { SelectedPenalty } from '../policy/selection.ts';
 import type { DecideRequest } from '../store/decide-wire.ts';
 
 type Block = {

@@ -1,4 +1,4 @@
-import type { SelectedLimit } from '../policy/select.ts';
+import type { SelectedLimit } from '../policy/selection.ts';
 
 export type Bucket = {
   /** Tokens times the milliseconds of the window: whole as long as the clock gives whole milliseconds. */

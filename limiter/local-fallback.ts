@@ -1,6 +1,6 @@
 import type { FailurePolicy } from '../policy/schema/rate-limit-policy.ts';
 import { type Decision, deniedByFailurePolicy, FAIL_OPEN, LOCAL_FALLBACK } from '../policy/decision.ts';
-import type { SelectedLimit, SelectedRule } from '../policy/select.ts';
+import type { SelectedLimit, SelectedRule } from '../policy/selection.ts';
 import { type Bucket, LocalBuckets } from './local-buckets.ts';
 
 export type LocalFallbackOptions = {

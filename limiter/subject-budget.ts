@@ -1,5 +1,5 @@
 import { subjectOf } from '../policy/hash.ts';
-import type { SelectedRule, Selection } from '../policy/select.ts';
+import type { SelectedRule, Selection } from '../policy/selection.ts';
 import { printOf, SubjectSet } from './subject-set.ts';
 
 export type SubjectBudgetOptions = {

@@ -8,7 +8,7 @@ import {
   type Verdict,
   withExemptions,
 } from './decision.ts';
-import type { RuleOutcome, SelectedLimit, SelectedRule, Selection } from './select.ts';
+import type { RuleOutcome, SelectedLimit, SelectedRule, Selection } from './selection.ts';
 
 /** What is told to a client whose limit is shed by an incident without a known end. */
 const SHED_RETRY_MICROS = 30_000_000;

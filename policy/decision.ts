@@ -1,4 +1,4 @@
-import type { RuleOutcome, Selection } from './select.ts';
+import type { RuleOutcome, Selection } from './selection.ts';
 import type { Algorithm } from './schema/rate-limit-policy.ts';
 import type { HealthMode } from './schema/system-health.ts';
 

@@ -1,5 +1,6 @@
 import { fieldOf, subjectOf } from './hash.ts';
-import { type RequestContext, type SelectedRule, type Selection, selectRules } from './select.ts';
+import { selectRules } from './select.ts';
+import type { RequestContext, SelectedRule, Selection } from './selection.ts';
 import type { DomainIndex } from './snapshot.ts';
 
 /** A limit that a trusted caller brings along with a request, to be counted by what it says of the request. */

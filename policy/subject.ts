@@ -1,4 +1,4 @@
-import type { RequestContext } from './select.ts';
+import type { RequestContext } from './selection.ts';
 
 const MAX_TEXT_BYTES = 256;
 

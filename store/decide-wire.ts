@@ -1,6 +1,6 @@
 import type { LimitOutcome, PenaltyOutcome, PenaltyState, Verdict } from '../policy/decision.ts';
 import type { CompiledPenalty } from '../policy/documents.ts';
-import type { RuleOutcome, SelectedLimit, SelectedRule, Selection } from '../policy/select.ts';
+import type { RuleOutcome, SelectedLimit, SelectedRule, Selection } from '../policy/selection.ts';
 import { StoreError } from './errors.ts';
 import type { Names } from './names.ts';
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { cut, percentLeft } from '../policy/decide-over.ts';
 import { digest } from '../policy/hash.ts';
 import type { Verdict } from '../policy/decision.ts';
-import type { SelectedLimit } from '../policy/select.ts';
+import type { SelectedLimit } from '../policy/selection.ts';
 import { ALGORITHM_CODES, type DecideRequest } from './decide-wire.ts';
 import { StoreError, toStoreError } from './errors.ts';
 import type { Names } from './names.ts';

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { SelectedLimit, SelectedRule } from '../../policy/select.ts';
+import type { SelectedLimit, SelectedRule } from '../../policy/selection.ts';
 import { DecideArguments, type DecideRequest } from '../../store/decide-wire.ts';
 import { createNames } from '../../store/names.ts';
 import { loadScript } from '../../store/script.ts';

@@ -1,6 +1,6 @@
 // Checks of the published bounds, by what was admitted when. Slow and plain: BigInt, and nothing of the product.
 
-import type { SelectedLimit } from '../../policy/select.ts';
+import type { SelectedLimit } from '../../policy/selection.ts';
 
 /** Time in microseconds; in order of time. */
 export type Admission = { readonly at: bigint; readonly cost: bigint };

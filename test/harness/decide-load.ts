@@ -1,7 +1,7 @@
 // A process of its own that asks for decisions as fast as it may, for tests of what several processes admit together.
 // Over IPC: it says "ready", waits for a load, and answers with what was admitted.
 import { once } from 'node:events';
-import type { SelectedLimit } from '../../policy/select.ts';
+import type { SelectedLimit } from '../../policy/selection.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { connect, disconnect, whenReady } from '../../store/connection.ts';
 import { Decider } from '../../store/decide.ts';

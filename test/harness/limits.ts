@@ -1,6 +1,6 @@
 import { fieldOf } from '../../policy/hash.ts';
 import type { Algorithm } from '../../policy/schema/rate-limit-policy.ts';
-import type { SelectedLimit } from '../../policy/select.ts';
+import type { SelectedLimit } from '../../policy/selection.ts';
 
 /** What tells one limit from another; the rest follows. */
 export type LimitShape = {

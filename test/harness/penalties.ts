@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { PenaltyState } from '../../policy/decision.ts';
 import type { CompiledPenalty } from '../../policy/documents.ts';
-import type { SelectedLimit, SelectedPenalty } from '../../policy/select.ts';
+import type { SelectedLimit, SelectedPenalty } from '../../policy/selection.ts';
 import type { Decider, TimedVerdict } from '../../store/decide.ts';
 import type { DecideRequest } from '../../store/decide-wire.ts';
 import { aWindow } from './limits.ts';

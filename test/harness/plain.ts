@@ -1,5 +1,5 @@
 import type { LimitOutcome } from '../../policy/decision.ts';
-import type { SelectedLimit, SelectedRule, Selection } from '../../policy/select.ts';
+import type { SelectedLimit, SelectedRule, Selection } from '../../policy/selection.ts';
 import type { Decider } from '../../store/decide.ts';
 import type { DecideRequest } from '../../store/decide-wire.ts';
 

@@ -9,7 +9,7 @@ import { createNames } from '../../store/names.ts';
 import { pardon } from '../../store/pardon.ts';
 import { subscribeToChanges } from '../../store/changes.ts';
 import { Charges } from '../../limiter/refunds.ts';
-import type { Selection } from '../../policy/select.ts';
+import type { Selection } from '../../policy/selection.ts';
 import { aPolicy, indexOf } from '../policy/builders.ts';
 import { aWindow } from '../harness/limits.ts';
 import { plainRequest } from '../harness/plain.ts';

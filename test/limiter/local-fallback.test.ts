@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LocalFallback } from '../../limiter/local-fallback.ts';
-import type { SelectedLimit, SelectedRule } from '../../policy/select.ts';
+import type { SelectedLimit, SelectedRule } from '../../policy/selection.ts';
 import { aRule } from '../harness/plain.ts';
 import { aSelectedLimit } from '../policy/verdicts.ts';
 

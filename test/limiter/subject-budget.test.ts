@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { SubjectBudget } from '../../limiter/subject-budget.ts';
 import { printOf, SubjectSet } from '../../limiter/subject-set.ts';
 import { subjectOf } from '../../policy/hash.ts';
-import type { SelectedRule } from '../../policy/select.ts';
+import type { SelectedRule } from '../../policy/selection.ts';
 import { aWindow } from '../harness/limits.ts';
 import { aRule } from '../harness/plain.ts';
 

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SelectedLimit } from '../../policy/select.ts';
+import type { SelectedLimit } from '../../policy/selection.ts';
 import { mostOf } from '../harness/admissions.ts';
 import { type Load, type LoadResult, runLoad } from '../harness/decide-load.ts';
 import { aBucket, aWindow } from '../harness/limits.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SelectedLimit } from '../../policy/select.ts';
+import type { SelectedLimit } from '../../policy/selection.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { Decider } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';

@@ -1,4 +1,4 @@
-import type { SelectedLimit } from '../../policy/select.ts';
+import type { SelectedLimit } from '../../policy/selection.ts';
 import type { ModelLimit } from './model.ts';
 
 /** A limit of the model as the product has it; its id is `subject/field`. */

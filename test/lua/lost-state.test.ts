@@ -1,6 +1,6 @@
 // What it costs when Redis loses state, or goes on with an older one and another clock. Numbers as in docs/bounds.md.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { SelectedLimit } from '../../policy/select.ts';
+import type { SelectedLimit } from '../../policy/selection.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { Decider } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';

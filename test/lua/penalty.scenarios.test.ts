@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PenaltyState, Verdict } from '../../policy/decision.ts';
 import type { CompiledPenalty } from '../../policy/documents.ts';
-import type { SelectedLimit, SelectedPenalty } from '../../policy/select.ts';
+import type { SelectedLimit, SelectedPenalty } from '../../policy/selection.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { Decider, type TimedVerdict } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';

@@ -1,7 +1,7 @@
 // Properties of the decision script that are no part of its model tests. Numbers as in docs/bounds.md.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { fieldOf, partitionOf, subjectOf } from '../../policy/hash.ts';
-import type { SelectedLimit } from '../../policy/select.ts';
+import type { SelectedLimit } from '../../policy/selection.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { Decider } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';

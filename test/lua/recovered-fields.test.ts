@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { SelectedLimit } from '../../policy/select.ts';
+import type { SelectedLimit } from '../../policy/selection.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { Decider } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';

@@ -6,7 +6,8 @@ import type { ValidPolicy } from '../../policy/resource.ts';
 import type { Limit } from '../../policy/schema/limit.ts';
 import type { Match, PathMatcher } from '../../policy/schema/match.ts';
 import type { Rule } from '../../policy/schema/rate-limit-policy.ts';
-import { type RequestContext, selectRules } from '../../policy/select.ts';
+import { selectRules } from '../../policy/select.ts';
+import type { RequestContext } from '../../policy/selection.ts';
 import { aLimit, aPolicy, indexOf } from './builders.ts';
 
 const limits = (count: number): Limit[] => Array.from({ length: count }, (_, n) => aLimit({ windowSeconds: n + 1 }));

@@ -1,7 +1,8 @@
 // For whom a rule is enforced, what it costs, and whether answers speak of it.
 import { describe, expect, it } from 'vitest';
 import type { Rule } from '../../policy/schema/rate-limit-policy.ts';
-import { type RequestContext, type SelectedRule, selectRules } from '../../policy/select.ts';
+import { selectRules } from '../../policy/select.ts';
+import type { RequestContext, SelectedRule } from '../../policy/selection.ts';
 import type { DomainIndex } from '../../policy/snapshot.ts';
 import { aPolicy, indexOf, type PolicyBuilder } from './builders.ts';
 import { admits, aJudgedRule, aSelectedLimit, decideOn, denies } from './verdicts.ts';

@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { parseIP } from '../../policy/ip.ts';
 import type { Match } from '../../policy/schema/match.ts';
-import { isExemptForEveryone, type RequestContext, type Selection, selectRules } from '../../policy/select.ts';
+import { isExemptForEveryone, selectRules } from '../../policy/select.ts';
+import type { RequestContext, Selection } from '../../policy/selection.ts';
 import { aPolicy, indexOf, type PolicyBuilder } from './builders.ts';
 
 const NOW = Date.parse('2026-06-01T12:00:00Z') * 1000;

@@ -6,7 +6,8 @@ import type { OverrideDocument } from '../../policy/documents.ts';
 import type { Limit } from '../../policy/schema/limit.ts';
 import type { RateLimitOverrideSpec } from '../../policy/schema/rate-limit-override.ts';
 import type { Algorithm } from '../../policy/schema/rate-limit-policy.ts';
-import { type NegotiatedLimits, type RequestContext, type Selection, selectRules } from '../../policy/select.ts';
+import { selectRules } from '../../policy/select.ts';
+import type { NegotiatedLimits, RequestContext, Selection } from '../../policy/selection.ts';
 import { aDomainDocument, aHealthDocument, aLimit, anOverrideDocument, aPolicy, indexOf } from './builders.ts';
 
 const NOON = '2026-06-01T12:00:00Z';

@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Rule } from '../../policy/schema/rate-limit-policy.ts';
-import { type RequestContext, type SelectedRule, type Selection, selectRules } from '../../policy/select.ts';
+import { selectRules } from '../../policy/select.ts';
+import type { RequestContext, SelectedRule, Selection } from '../../policy/selection.ts';
 import { aPolicy, indexOf, type PolicyBuilder } from './builders.ts';
 
 const REQUEST: RequestContext = {

@@ -10,7 +10,8 @@ import type { Match } from '../../policy/schema/match.ts';
 import type { RateLimitOverrideSpec } from '../../policy/schema/rate-limit-override.ts';
 import type { RateLimitPolicySpec, Rule } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
-import { type RequestContext, type Selection, selectRules } from '../../policy/select.ts';
+import { selectRules } from '../../policy/select.ts';
+import type { RequestContext, Selection } from '../../policy/selection.ts';
 import { aDomainDocument, aHealthDocument, anOverrideDocument, indexOf, metadataOf } from './builders.ts';
 import { type Bits, evaluate, type ModelRequest, type Outcome, type World } from './select-model.ts';
 

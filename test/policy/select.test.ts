@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { Limit } from '../../policy/schema/limit.ts';
 import type { Rule } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
-import { type RequestContext, type SelectedLimit, type Selection, selectRules } from '../../policy/select.ts';
+import { selectRules } from '../../policy/select.ts';
+import type { RequestContext, SelectedLimit, Selection } from '../../policy/selection.ts';
 import { aHealthDocument, aLimit, aPolicy, type PolicyBuilder, indexOf } from './builders.ts';
 
 const NOW = Date.parse('2026-06-01T12:00:00Z') * 1000;

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type RequestContext, selectRules } from '../../policy/select.ts';
+import { selectRules } from '../../policy/select.ts';
+import type { RequestContext } from '../../policy/selection.ts';
 import { aPolicy, indexOf } from './builders.ts';
 
 /** The subject under which a request is counted by these axes. */

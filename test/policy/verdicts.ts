@@ -7,7 +7,7 @@ import {
   type PenaltyState,
   type Verdict,
 } from '../../policy/decision.ts';
-import type { RuleOutcome, SelectedLimit, SelectedPenalty, SelectedRule, Selection } from '../../policy/select.ts';
+import type { RuleOutcome, SelectedLimit, SelectedPenalty, SelectedRule, Selection } from '../../policy/selection.ts';
 import { aRule } from '../harness/plain.ts';
 
 export const NOW = 1_780_000_000_000_000;

@@ -1,7 +1,7 @@
 import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { partitionOf } from '../../policy/hash.ts';
-import type { SelectedLimit } from '../../policy/select.ts';
+import type { SelectedLimit } from '../../policy/selection.ts';
 import { connect } from '../../store/connection.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { Decider, type TimedVerdict } from '../../store/decide.ts';

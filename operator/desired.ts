@@ -102,9 +102,12 @@ function refuse(known: Known, found: readonly Problem[], pass: Pass): void {
   }
 }
 
-/** Of what this process has not seen itself, what an operator before it has published. */
+/** Of a policy exactly what is in force; an operator before this one may have published it. */
 function lastGoodOf(known: Known, { cache, inForce }: Pick<Pass, 'cache' | 'inForce'>): Accepted | undefined {
-  if (known.lastGood !== undefined) return known.lastGood;
+  const { kind, id, metadata, lastGood } = known;
+  const entry = inForce.entries.get(id);
+  if (kind !== 'RateLimitPolicy' || lastGood?.stored?.name === entry?.document) return lastGood;
+  if (entry?.uid !== metadata.uid) return undefined;
   const found = lastGoodInForce(known, inForce);
   if (found !== undefined) cache.accept(known, found);
   return found;

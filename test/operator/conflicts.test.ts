@@ -77,6 +77,11 @@ class Operator {
     return desired;
   }
 
+  /** What an operator says that starts now, without putting it in force. */
+  judgeAfresh(...resources: readonly RawResource[]): Desired {
+    return computeDesired(resources, { entries: this.inForce, documents: this.#documents }, new CompileCache());
+  }
+
   /** It forgets all but what is in Redis. */
   restart(): this {
     this.#cache = new CompileCache();
@@ -533,6 +538,53 @@ describe('the order in which objects come', () => {
     fc.assert(
       fc.property(fc.shuffledSubarray([...all], { minLength: all.length }), (shuffled) => {
         expect(again(shuffled)).toEqual(expected);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe('an operator that goes on from what it knows', () => {
+  const variants: readonly (readonly RawResource[])[] = [
+    [{}, { partitionBy: 'consumer' }, { grants: [{ namespace: 'team' }] }, { partitionBy: 'moon' }].map((spec) =>
+      domain(spec),
+    ),
+    [{}, { rules: [rule('a'), rule('b', { countBy: ['tenant'] })] }, { rules: [] }].map((spec) =>
+      policy('limits', spec),
+    ),
+    [
+      { tiers: [{ name: 'pro', default: true, limits: limits(2) }], rules: [rule('t', { limitsFrom: 'Tier' })] },
+      { rules: [1, 2, 3].map((n) => rule(`r${n}`, { limits: limits(4) })) },
+      { rules: [] },
+    ].map((spec) => policy('second', spec, LATER)),
+    [{ domain: 'shop' }, { domain: 'shop', rules: [] }].map((spec) => policy('guest', spec, OTHER)),
+    [{ rules: ['r'] }, { rules: ['b'] }, { policyRef: { name: 'second' } }].map((spec) => override(spec)),
+    [{ tier: 'pro' }, { limits: [{ policy: 'limits', rule: 'r', limits: limits(1) }] }].map((spec) =>
+      consumer('acme', spec),
+    ),
+    [object('SystemHealth', 'incident', { mode: 'NORMAL' }, { namespace: '' })],
+  ];
+  /** One object becomes one of its variants, each a generation of its own, or is deleted. */
+  const change = fc
+    .nat(variants.length - 1)
+    .chain((index) => fc.tuple(fc.constant(index), fc.nat(variants[index]?.length)));
+
+  it('judges as one that starts with what is in force', () => {
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 10, maxLength: 20 }), (changes) => {
+        const operator = new Operator();
+        const objects = new Map<number, RawResource>();
+        for (const [index, at] of changes) {
+          const raw = variants[index]?.[at];
+          if (raw === undefined) objects.delete(index);
+          else objects.set(index, { ...raw, metadata: { ...raw.metadata, generation: at + 1 } });
+          const resources = [...objects.values()];
+          const fresh = operator.judgeAfresh(...resources);
+          const known = operator.judge(...resources);
+          expect([...known.problems]).toEqual([...fresh.problems]);
+          expect(new Map(known.entries)).toEqual(new Map(fresh.entries));
+          expect(known.policies.length).toBe(fresh.policies.length);
+        }
       }),
       { numRuns: 100 },
     );

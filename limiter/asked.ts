@@ -10,8 +10,8 @@ export type Asked = CheckRequest & {
 };
 
 export type AskedResult = CheckResult & {
-  /** Whether the charge can be given back under the refund id. */
-  readonly isRefundable: boolean;
+  /** Whether the charge can be given back under the refund id; left out where that was not asked for. */
+  readonly isRefundable?: boolean | undefined;
 };
 
 /** The engine as the doors see it. Throws UnknownTier. */
@@ -47,12 +47,22 @@ export { UnknownTier };
 /** The engine over a checker; charges that may be given back are remembered. */
 export function engineOf(checker: Checker, charges: Charges): Engine {
   return {
-    async check(snapshot, asked) {
-      if (asked.refundId === undefined) return { ...(await checker.check(snapshot, asked)), isRefundable: false };
-      const trace: CheckTrace = { onRule: () => undefined };
-      const result = await checker.check(snapshot, asked, trace);
-      const isAllowed = result.decision.action === 'ALLOW' && !asked.isPeek;
-      return { ...result, isRefundable: isAllowed && (await charges.remember(asked.refundId, trace)) };
-    },
+    // Hardly a request is refundable: the others do not pay for another promise and a copy.
+    check: (snapshot, asked) =>
+      asked.refundId === undefined
+        ? checker.check(snapshot, asked)
+        : checkRefundable(checker, charges, snapshot, { asked, refundId: asked.refundId }),
   };
+}
+
+async function checkRefundable(
+  checker: Checker,
+  charges: Charges,
+  snapshot: Snapshot,
+  { asked, refundId }: { readonly asked: Asked; readonly refundId: string },
+): Promise<AskedResult> {
+  const trace: CheckTrace = { onRule: () => undefined };
+  const result = await checker.check(snapshot, asked, trace);
+  const isAllowed = result.decision.action === 'ALLOW' && !asked.isPeek;
+  return { ...result, isRefundable: isAllowed && (await charges.remember(refundId, trace)) };
 }

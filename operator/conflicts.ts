@@ -104,6 +104,12 @@ export class Conflicts {
     }
   }
 
+  /** Why what is in force of a refused object must leave with it. Domains are judged before. */
+  expelling({ resource }: Accepted): Problem[] {
+    const found = resource.kind === 'RateLimitPolicy' ? this.#notGranted(resource) : [];
+    return isExpelled(found) ? found : [];
+  }
+
   occupy({ resource, fields }: Accepted): void {
     switch (resource.kind) {
       case 'RateLimitPolicy': {

@@ -93,12 +93,15 @@ function admit(objects: readonly Known[], pass: Pass): void {
 
 /** Others are judged beside what stays in force of the object, if that may stay. */
 function refuse(known: Known, found: readonly Problem[], pass: Pass): void {
-  pass.problems.set(known.id, found);
-  const kept = isExpelled(found) ? undefined : lastGoodOf(known, pass);
-  if (kept === undefined) pass.conflicts.fallBack(known);
-  else {
-    pass.conflicts.occupy(kept);
-    pass.kept.push(kept);
+  const { conflicts, problems } = pass;
+  const lastGood = isExpelled(found) ? undefined : lastGoodOf(known, pass);
+  // A refused edit must not keep a policy in a domain whose owner does not admit it any more.
+  const expelling = lastGood === undefined ? [] : conflicts.expelling(lastGood);
+  problems.set(known.id, expelling.length === 0 ? found : [...found, ...expelling]);
+  if (lastGood === undefined) conflicts.fallBack(known);
+  else if (expelling.length === 0) {
+    conflicts.occupy(lastGood);
+    pass.kept.push(lastGood);
   }
 }
 

@@ -154,6 +154,38 @@ describe('a policy for the domain of another namespace', () => {
     expect(operator.judge(guest).entries.size).toBe(0);
   });
 
+  it.each([
+    ['not valid', { domain: 'shop', rules: [] }],
+    [
+      'of another domain, and has too many limits',
+      { rules: [rule('a', { limits: limits(9) }), rule('b', { limits: limits(8) })] },
+    ],
+  ])('leaves force with its grant while an edit of it is refused that is %s', (_title, spec) => {
+    const owner = domain(granting('team'));
+    const refused = edited(guest, spec);
+    // As it goes on, and after a restart.
+    for (const isRestarted of [false, true]) {
+      const operator = new Operator();
+      operator.judge(owner, guest);
+      operator.judge(owner, refused);
+      expect(operator.inForce.get('RateLimitPolicy/team/guest')?.generation).toBe(1);
+      if (isRestarted) operator.restart();
+      const revoked = operator.judge(edited(owner, {}), refused);
+      expect([...operator.inForce.keys()]).toEqual(['RateLimitDomain/shop/shop']);
+      expect(revoked.policies).toEqual([]);
+      const reasons = problemsOf(revoked, 'RateLimitPolicy/team/guest').map(({ reason }) => reason);
+      expect(reasons.at(-1)).toBe('DomainNotGranted');
+      expect(reasons.length).toBeGreaterThan(1);
+      // The same again, by what is remembered.
+      operator.judge(
+        edited(owner, {}),
+        refused,
+        object('SystemHealth', 'incident', { mode: 'NORMAL' }, { namespace: '' }),
+      );
+      expect(operator.inForce.has('RateLimitPolicy/team/guest')).toBe(false);
+    }
+  });
+
   it('stays in force while an edit of the RateLimitDomain is not valid', () => {
     const operator = new Operator();
     const owner = domain(granting('team'));

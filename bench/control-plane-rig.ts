@@ -1,10 +1,11 @@
+import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { ApiClient } from '../operator/kubernetes/api-client.ts';
 import { loadKubeConfig } from '../operator/kubernetes/connection.ts';
 import { readHead, readManifest } from '../store/configuration.ts';
 import { createNames } from '../store/names.ts';
-import { install, type Installation, type LimiterProcess, untilReady } from '../test/harness/installation.ts';
+import { install, type Installation, type LimiterProcess } from '../test/harness/installation.ts';
 import type { SluiceProcess } from '../test/harness/processes.ts';
 import { scrape } from './prometheus.ts';
 
@@ -106,14 +107,16 @@ export class ControlPlaneRig implements AsyncDisposable {
 
   /** With the lease that it has by default: that of the tests is too short for a machine that is busy. */
   startOperator(): void {
-    const operator = this.#installation.startOperator(['--lease-seconds', '15']);
+    const env = { NODE_OPTIONS: '--inspect=127.0.0.1:0' };
+    const operator = this.#installation.startOperator(['--lease-seconds', '15'], env);
     this.#operator = operator;
-    void operator.exited().then(() => this.#fail(`the operator ended:\n${operator.output().slice(-2_000)}`));
+    this.#watchEnd('the operator', operator);
   }
 
   async startLimiters(): Promise<void> {
     this.#limiters = await Promise.all(LIMITERS.map((name) => this.#installation.startLimiter(name)));
-    for (const limiter of this.#limiters) await untilReady(limiter);
+    for (const limiter of this.#limiters) this.#watchEnd(limiter.name, limiter.process);
+    await Promise.all(this.#limiters.map((limiter) => this.#until(() => isReady(limiter))));
   }
 
   /** Resolves when what is in force in Redis has so many entries. */
@@ -153,6 +156,19 @@ export class ControlPlaneRig implements AsyncDisposable {
     return scrape(`http://127.0.0.1:${port}/metrics`);
   }
 
+  /** Has the operator collect its garbage, so that what is measured afterwards is what it needs. */
+  async collectGarbage(): Promise<void> {
+    const url = /Debugger listening on (ws:\S+)/.exec(this.#operator?.output() ?? '')?.[1];
+    if (url === undefined) throw new Error('the operator has no debugger');
+    const socket = new WebSocket(url);
+    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(60_000)]);
+    await once(socket, 'open', { signal });
+    const answered = once(socket, 'message', { signal });
+    socket.send(JSON.stringify({ id: 1, method: 'HeapProfiler.collectGarbage' }));
+    await answered;
+    socket.close();
+  }
+
   async #apply(path: string, kind: string, name: string, spec: unknown): Promise<unknown> {
     return this.#client.call(path, {
       method: 'PATCH',
@@ -160,6 +176,10 @@ export class ControlPlaneRig implements AsyncDisposable {
       contentType: 'application/apply-patch+yaml',
       body: { apiVersion: 'sluice.dev/v1alpha1', kind, metadata: { name }, spec },
     });
+  }
+
+  #watchEnd(name: string, process: SluiceProcess): void {
+    void process.exited().then(() => this.#fail(`${name} ended:\n${process.output().slice(-2_000)}`));
   }
 
   #fail(what: string): void {
@@ -203,6 +223,14 @@ export class ControlPlaneRig implements AsyncDisposable {
       this.#signal.addEventListener('abort', check, { once: true });
       check();
     });
+  }
+}
+
+async function isReady({ opsUrl }: LimiterProcess): Promise<boolean> {
+  try {
+    return (await fetch(`${opsUrl}/readyz`)).ok;
+  } catch {
+    return false;
   }
 }
 

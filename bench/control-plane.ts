@@ -95,6 +95,7 @@ async function measureIdle(rig: ControlPlaneRig, seconds: number, signal: AbortS
   const before = await rig.operatorMetrics();
   const events = rig.events;
   await pause(seconds * 1000, undefined, { signal });
+  await rig.collectGarbage();
   const after = await rig.operatorMetrics();
   const heap = after.get('nodejs_heap_size_used_bytes') ?? Number.NaN;
   const resident = after.get('process_resident_memory_bytes') ?? Number.NaN;

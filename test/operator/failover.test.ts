@@ -6,6 +6,8 @@ import { install, type Installation } from '../harness/installation.ts';
 import type { SluiceProcess } from '../harness/processes.ts';
 
 const names = createNames('default');
+/** A process has to start, and a busy machine takes its time. */
+const START_MILLIS = 90_000;
 
 let world: Installation;
 beforeAll(async () => {
@@ -21,9 +23,9 @@ async function anOperator(): Promise<Running> {
     const found = /"ops_port":(\d+)/.exec(process.output())?.[1];
     if (found === undefined) throw new Error(`it has not started: ${process.output()}`);
     return found;
-  });
+  }, START_MILLIS);
   const url = `http://127.0.0.1:${port}`;
-  await eventually(async () => expect((await fetch(`${url}/readyz`)).status).toBe(200));
+  await eventually(async () => expect((await fetch(`${url}/readyz`)).status).toBe(200), START_MILLIS);
   return { process, url };
 }
 

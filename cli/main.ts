@@ -1,13 +1,18 @@
 #!/usr/bin/env node
 // The one entry point of all roles, and the only place that wires parts together. Each role is loaded when it is
 // asked for, so that a limiter does not carry the operator's libraries.
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { addKeyCommand } from './key-command.ts';
+import { addPardonCommand } from './pardon-command.ts';
 import { limiterOptions, limiterSettings } from './settings/limiter.ts';
 import { operatorOptions, operatorSettings } from './settings/operator.ts';
 import { SettingsError } from './settings/setting.ts';
 
-const program = new Command('sluice').description('Kubernetes-native rate limiting and abuse decisions').exitOverride();
+const program = new Command('sluice')
+  .description('Kubernetes-native rate limiting and abuse decisions')
+  .version(versionOf(new URL(import.meta.resolve('sluice/package.json'))))
+  .exitOverride();
 
 const operator = program
   .command('operator')
@@ -56,6 +61,7 @@ program
   });
 
 addKeyCommand(program);
+addPardonCommand(program);
 
 try {
   await program.parseAsync();
@@ -66,4 +72,9 @@ try {
     process.stderr.write(`${error instanceof SettingsError ? 'wrong settings:\n' : 'sluice: '}${message}\n`);
     process.exitCode = error instanceof SettingsError ? 2 : 1;
   }
+}
+
+function versionOf(file: URL): string {
+  const { version } = Object(JSON.parse(readFileSync(file, 'utf8')));
+  return String(version);
 }

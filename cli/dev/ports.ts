@@ -1,4 +1,4 @@
-type LimiterPorts = { readonly http: number; readonly ops: number };
+type LimiterPorts = { readonly http: number; readonly grpc: number; readonly ops: number };
 
 export type DevPorts = {
   readonly base: number;
@@ -22,8 +22,8 @@ export function portsFrom(portBase: string | undefined): DevPorts {
     base,
     demo: base + 3_000,
     limiters: [
-      { http: base + 8_080, ops: base + 9_090 },
-      { http: base + 8_180, ops: base + 9_190 },
+      { http: base + 8_080, grpc: base + 8_081, ops: base + 9_090 },
+      { http: base + 8_180, grpc: base + 8_181, ops: base + 9_190 },
     ],
     // Not the usual 6379: that may be somebody else's.
     redis: base + HIGHEST,

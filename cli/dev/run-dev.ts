@@ -78,6 +78,7 @@ function startDevLimiter(
     opsPort: limiter.ops,
     checkDomain: CHECK_DOMAIN,
     redisDeadlineMillis: 500,
+    doors: { grpcPort: limiter.grpc },
     log: display.logger(pod),
   });
 }
@@ -156,7 +157,7 @@ function welcome(display: Console, ports: DevPorts, resources: string): void {
   const demo = `http://localhost:${ports.demo}`;
   const [first, second] = ports.limiters;
   process.stdout.write(`
-Sluice is running. Demo application ${demo}, limiters on ports ${first.http} and ${second.http} (ops ${first.ops} and ${second.ops}).
+Sluice is running. Demo application ${demo}, limiters on ports ${first.http} and ${second.http} (gRPC ${first.grpc} and ${second.grpc}, ops ${first.ops} and ${second.ops}).
 Try:
 
   curl -i ${demo}/api/data

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../harness/eventually.ts';
 import { type SluiceProcess, startSluice } from '../harness/processes.ts';
+import { rlsClient } from '../harness/rls-client.ts';
 import { freePort, privateRedis, type PrivateRedis } from '../harness/redis.ts';
 
 const EXAMPLES = join(import.meta.dirname, '../../examples/dev');
@@ -68,6 +69,14 @@ describe('sluice dev', () => {
     // Thirty at once, then one every two seconds for as long as this took.
     expect(search[200]).toBeGreaterThanOrEqual(30);
     expect(search[429]).toBeGreaterThanOrEqual(1);
+  });
+
+  it("has Envoy's rate limit service on both limiters", async () => {
+    for (const port of [8_081, 8_181]) {
+      const client = rlsClient(`127.0.0.1:${PORT_BASE + port}`);
+      expect(await client.health()).toEqual({ status: 1 });
+      client.close();
+    }
   });
 
   it('answers denied requests with the numbers that a client needs', async () => {
@@ -198,16 +207,16 @@ describe('sluice dev', () => {
 
   it('lets go of everything on SIGTERM', async () => {
     expect(await dev.stop()).toBe(0);
-    for (const port of [3_000, 8_080, 8_180, 9_090, 9_190])
+    for (const port of [3_000, 8_080, 8_081, 8_180, 8_181, 9_090, 9_190])
       await expect(reach(PORT_BASE + port)).rejects.toThrow('ECONNREFUSED');
   });
 });
 
 describe('sluice dev on a machine without a Redis of its own', () => {
-  it('starts a Redis, and stops it with everything else', async () => {
+  it('starts a Redis, and stops it with everything else', { timeout: 180_000 }, async () => {
     const base = PORT_BASE + 1_000;
     const own = startSluice(['dev', '--resources', folder], { PORT_BASE: String(base), REDIS_URL: '' });
-    await eventually(() => expect(own.output()).toMatch(/ready$/m));
+    await eventually(() => expect(own.output()).toMatch(/ready$/m), 120_000);
     const startedAt = /started a Redis at redis:\/\/127\.0\.0\.1:(\d+)/.exec(own.output())?.[1];
     expect(startedAt ?? own.output()).toMatch(/^\d+$|using the Redis at/);
     expect(await own.stop()).toBe(0);

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -182,6 +182,13 @@ describe('the command line', () => {
       expect(help.output()).toContain(`${option.long} <value>`);
       expect(help.output()).toContain(`SLUICE_${option.long?.slice(2).replaceAll('-', '_').toUpperCase()}`);
     }
+  });
+
+  it('says its version', async () => {
+    const asked = startSluice(['--version']);
+    expect(await asked.exited()).toBe(0);
+    const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'));
+    expect(asked.output()).toBe(`${version}\n`);
   });
 
   it('ends with 2 when a setting is wrong, and says which', async () => {

@@ -163,16 +163,25 @@ describe('when a part is killed', () => {
     const answers = [];
     for (const name of ['open', 'closed', 'local']) answers.push(...(await ask(inDomain(name, 'ivan'), 1, url)));
     expect(answers.map(({ reason }) => reason)).toEqual(['FAIL_OPEN', 'FAIL_CLOSED', 'LOCAL_FALLBACK']);
+    // It has never agreed with others on how many they are.
+    expect(await passedLocally(url)).toBe(1);
   }
+
+  /** How many requests of a consumer one pod lets pass by itself. */
+  const passedLocally = async (url: string): Promise<number> => {
+    const answers = await ask(inDomain('shared', 'judy'), 20, url);
+    return answers.filter(({ reason }) => reason === 'LOCAL_FALLBACK').length;
+  };
 
   it('does as each rule declares while Redis is gone, also on a new pod; then recovers, and is published again', async () => {
     await apply(
       aPolicy('open', 1_000_000, { failurePolicy: 'Open' }),
       aPolicy('closed', 1_000_000, { failurePolicy: 'Closed' }),
       aPolicy('local', 1_000_000, { failurePolicy: 'LocalFallback' }),
+      aPolicy('shared', 10, { failurePolicy: 'LocalFallback' }),
     );
-    for (const name of ['open', 'closed', 'local']) await untilReady('ratelimitpolicy', name);
-    await untilAllHandOut((await untilReady('ratelimitpolicy', 'local')).revision ?? 0);
+    for (const name of ['open', 'closed', 'local', 'shared']) await untilReady('ratelimitpolicy', name);
+    await untilAllHandOut((await untilReady('ratelimitpolicy', 'shared')).revision ?? 0);
     await kubectl(['scale', 'deployment', 'sluice-redis', '-n', NAMESPACE, '--replicas=0']);
     const reasonOf = async (name: string) => (await ask(inDomain(name, 'erin')))[0]?.reason;
     await eventually(async () => {
@@ -182,7 +191,12 @@ describe('when a part is killed', () => {
         'LOCAL_FALLBACK',
       ]);
     }, 60_000);
-    expect((await untilPods('limiter', 2)).map(({ isReady }) => isReady)).toEqual([true, true]);
+    const pods = await untilPods('limiter', 2);
+    const shares: number[] = [];
+    for (const { ip } of pods) shares.push(await passedLocally(`http://${ip}:8080/v1/decision/check`));
+    // Each its share: together no more than the limit.
+    expect(Math.min(...shares)).toBeGreaterThan(0);
+    expect(shares.reduce((sum, share) => sum + share, 0)).toBeLessThanOrEqual(10);
     await expectColdStart();
     await kubectl(['scale', 'deployment', 'sluice-redis', '-n', NAMESPACE, '--replicas=1']);
     await eventually(async () => {

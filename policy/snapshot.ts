@@ -222,6 +222,8 @@ function* findByPath(policies: readonly IndexedPolicy[]): Steps<DomainIndex['pol
     if (path === undefined) return policies;
     const found = byPath.matching(path);
     if (found.length === 0) return everywhere;
+    // Mostly one policy is all that there is: nothing to put in order.
+    if (found.length === 1 && everywhere.length === 0) return found;
     return [...new Set([...everywhere, ...found])].toSorted((one, other) => one.index - other.index);
   };
 }

@@ -9,8 +9,8 @@ export type RequestLimit = {
   readonly name: string;
   readonly requests: number;
   readonly windowSeconds: number;
-  /** Keys and values of a descriptor. */
-  readonly countBy: ReadonlyMap<string, string>;
+  /** The entries of a descriptor; a key may be there several times. */
+  readonly countBy: readonly { readonly key: string; readonly value: string }[];
 };
 
 /** Stands where the answers and metrics about other limits have a policy; no policy has such a name. */
@@ -19,8 +19,8 @@ const ALGORITHM = 'SlidingWindow';
 
 /**
  * The limit of a request in the place of all rules of its domain. What is no limit still holds: blocks by an override or
- * a penalty. Its counter is named by the domain, the descriptor and the window, and not by the number: another number
- * goes on with the same counter.
+ * a penalty, and an exemption where no rule would apply. Its counter is named by the domain, the descriptor and the
+ * window, and not by the number: another number goes on with the same counter.
  */
 export function selectRequestLimit(
   domain: DomainIndex,
@@ -28,12 +28,18 @@ export function selectRequestLimit(
   nowMicros: number,
   limit: RequestLimit,
 ): Selection {
-  const { penalties, blockedBy } = selectRules(domain, context, nowMicros);
-  const rule = ruleOf(context, limit);
+  const selection = selectRules(domain, context, nowMicros);
+  const { rules, missing, exemptions, penalties, blockedBy } = selection;
+  if (exemptions.length > 0 && rules.length + missing.length === 0) return selection;
+  const rule = ruleOf(domain, context, limit);
   return { rules: [rule], penalties, blockedBy, missing: [], exemptions: [], overrides: [] };
 }
 
-function ruleOf(context: RequestContext, { name, requests, windowSeconds, countBy }: RequestLimit): SelectedRule {
+function ruleOf(
+  { domain }: DomainIndex,
+  context: RequestContext,
+  { name, requests, windowSeconds, countBy }: RequestLimit,
+): SelectedRule {
   return {
     policy: POLICY,
     rule: name,
@@ -51,7 +57,8 @@ function ruleOf(context: RequestContext, { name, requests, windowSeconds, countB
         algorithm: ALGORITHM,
         // No axis of a rule has this name: the subject is no other's.
         subject: subjectOf([POLICY, ...partsOf(context, countBy)]),
-        field: fieldOf([POLICY, String(windowSeconds), ALGORITHM]),
+        // A policy is of one domain; here the field has to say which: a pod without Redis has one place for all.
+        field: fieldOf([POLICY, domain, String(windowSeconds), ALGORITHM]),
         windowSeconds,
         capacity: requests,
         refill: requests,
@@ -66,9 +73,9 @@ function ruleOf(context: RequestContext, { name, requests, windowSeconds, countB
 }
 
 /** Keys in their order, and values as rules would count them: not every way to write one path is a path of its own. */
-function partsOf(context: RequestContext, countBy: ReadonlyMap<string, string>): string[] {
-  const entries = [...countBy].toSorted(([one], [other]) => (one < other ? -1 : 1));
-  return entries.flatMap(([key, value]) => [key, understood(context, key) ?? value]);
+function partsOf(context: RequestContext, countBy: RequestLimit['countBy']): string[] {
+  const entries = countBy.toSorted((one, other) => (one.key < other.key ? -1 : Number(one.key > other.key)));
+  return entries.flatMap(({ key, value }) => [key, understood(context, key) ?? value]);
 }
 
 function understood(context: RequestContext, key: string): string | undefined {

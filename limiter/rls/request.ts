@@ -44,7 +44,7 @@ export type RlsQuestion = {
   readonly descriptors: readonly number[];
   readonly entries: ReadonlyMap<string, string>;
   /** The limit by which it is judged instead of those of the policies. */
-  readonly limit: BroughtLimit | undefined;
+  readonly limit: (BroughtLimit & { readonly countBy: readonly RlsEntry[] }) | undefined;
 };
 
 const WINDOWS: readonly ({ readonly name: string; readonly seconds: number } | undefined)[] = [
@@ -97,7 +97,8 @@ export function checkShape(request: RlsRequest): void {
 export function questionsOf(request: RlsRequest): RlsQuestion[] {
   const questions: (RlsQuestion & { descriptors: number[]; entries: Map<string, string> })[] = [];
   for (const [position, descriptor] of request.descriptors.entries()) {
-    const { limit, entries } = descriptor;
+    const { entries } = descriptor;
+    const limit = descriptor.limit && { ...descriptor.limit, countBy: entries };
     const hits = hitsOf(request, descriptor);
     const joined = limit === undefined ? questions.find((one) => canJoin(one, hits, entries)) : undefined;
     const question = joined ?? { hits, limit, descriptors: [], entries: new Map<string, string>() };
@@ -136,6 +137,7 @@ export type RlsCaller = {
 export function toAsked(domain: string, question: RlsQuestion, caller: RlsCaller, refundId?: string): Asked {
   const { hits, entries, limit } = question;
   for (const [key, value] of entries) checkValue(key, value);
+  for (const { key, value } of limit?.countBy ?? []) checkValue(key, value);
   if (hits.cost !== undefined && !(Number.isSafeInteger(hits.cost) && hits.cost <= MAX_HITS)) {
     throw new NotUnderstood('BAD_VALUE', `hits_addend ${hits.cost}: must be at most ${MAX_HITS}`);
   }
@@ -154,7 +156,7 @@ export function toAsked(domain: string, question: RlsQuestion, caller: RlsCaller
     consumer: nonEmpty(entries.get('consumer')),
     tenant: nonEmpty(entries.get('tenant')),
     tier: nonEmpty(entries.get('tier')),
-    limit: limit === undefined ? undefined : toRequestLimit(limit, entries),
+    limit: limit === undefined ? undefined : toRequestLimit(limit),
     refundId,
     context: {
       method: nonEmpty(entries.get('method'))?.toUpperCase(),
@@ -167,10 +169,11 @@ export function toAsked(domain: string, question: RlsQuestion, caller: RlsCaller
 }
 
 /** Undefined if it cannot be kept. */
-function toRequestLimit(
-  { requestsPerUnit, unit }: BroughtLimit,
-  countBy: ReadonlyMap<string, string>,
-): RequestLimit | undefined {
+function toRequestLimit({
+  requestsPerUnit,
+  unit,
+  countBy,
+}: NonNullable<RlsQuestion['limit']>): RequestLimit | undefined {
   const window = WINDOWS[unit];
   if (window === undefined) return undefined;
   return { name: window.name, requests: requestsPerUnit, windowSeconds: window.seconds, countBy };

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { eventually } from '../../harness/eventually.ts';
 import {
   metric,
   PEPPER,
@@ -26,7 +27,10 @@ beforeAll(async () => {
   const { revision } = await publishEntries(targetOn(server), [
     aPolicy({
       domain: 'payments',
-      exemptions: [{ name: 'probes', match: { paths: [{ type: 'Exact', value: '/healthz' }] } }],
+      exemptions: [
+        { name: 'probes', match: { paths: [{ type: 'Exact', value: '/healthz' }] } },
+        { name: 'ours', match: { consumers: ['caller:vip'] } },
+      ],
       rules: [
         { ...rule, name: 'per-user', countBy: ['descriptor:user'] },
         { ...rule, name: 'per-consumer', countBy: ['consumer'] },
@@ -125,6 +129,16 @@ describe('a limit that a descriptor brings along', () => {
     expect(await left(ask({ ...same, path: '/v1/c' }, limitOf(3)))).toEqual([OK, 2]);
   });
 
+  it('counts by each value of a key that its descriptor has several times', async () => {
+    const twice = (first: string, second: string): Promise<Response> => {
+      const entries = [first, second].map((value) => ({ key: 'generic_key', value }));
+      return askAll([{ entries, ...limitOf(2) }]);
+    };
+    expect(await left(twice('a', 'b'))).toEqual([OK, 1]);
+    expect(await left(twice('c', 'b'))).toEqual([OK, 1]);
+    expect(await left(twice('a', 'b'))).toEqual([OK, 0]);
+  });
+
   it('is judged beside the other descriptors of a request: all of them or none', async () => {
     const both = [descriptor({ user: 'xena' }), descriptor({ plan: 'gold' }, limitOf(1))];
     const first = await askAll(both);
@@ -157,6 +171,7 @@ describe('a limit that a descriptor brings along', () => {
     expect(await reasonOf({ consumer: 'mallory' })).toBe('OVERRIDE_BLOCK');
     expect(await reasonOf({ api_key: 'none' })).toBe('INVALID_API_KEY');
     expect(await reasonOf({ path: '/healthz' })).toBe('EXEMPT');
+    expect(await reasonOf({ consumer: 'vip' })).toBe('EXEMPT');
     expect(await reasonOf({ api_key: 'one' })).toBe('WITHIN_LIMIT');
   });
 
@@ -215,5 +230,33 @@ describe('a limit that a descriptor brings along', () => {
       status: 429,
       body: { statuses: [{ currentLimit: { name: 'limit-per-minute', requestsPerUnit: 1, unit: 'MINUTE' } }] },
     });
+  });
+
+  it('has a share of its own in each domain while Redis is away', async () => {
+    const own = await privateRedis();
+    const limits = [{ windowSeconds: 60, requests: 9 }];
+    const rules = [{ name: 'all', countBy: ['global' as const], algorithm: 'TokenBucket' as const, limits }];
+    const policies = [aPolicy({ rules }), aPolicy({ domain: 'payments.eu', rules }, 'european')];
+    await publishEntries(targetOn(own), policies);
+    const alone = await startTestLimiter({ redisUrl: own.url });
+    const asking = rlsClient(alone.grpcAddress);
+    const reasonIn = async (domain: string): Promise<unknown> => {
+      const answer = await asking.shouldRateLimit({ domain, descriptors: [descriptor({ plan: 'gold' }, limitOf(1))] });
+      return plainFields(answer.dynamic_metadata)['reason'];
+    };
+    try {
+      await untilRevision(alone, 1);
+      await own.stopServer();
+      await eventually(async () => expect(await metric(alone, 'sluice_redis_reachable')).toBe(0));
+      expect([await reasonIn('payments'), await reasonIn('payments')]).toEqual([
+        'LOCAL_FALLBACK',
+        'LOCAL_FALLBACK_EXCEEDED',
+      ]);
+      expect(await reasonIn('payments.eu')).toBe('LOCAL_FALLBACK');
+    } finally {
+      asking.close();
+      await alone.stop();
+      await own.stop();
+    }
   });
 });

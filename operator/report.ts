@@ -1,11 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Document, ManifestEntry } from '../policy/documents.ts';
-import { readDocument } from '../policy/documents.ts';
 import { covers, isActive } from '../policy/health.ts';
 import { domainOf, idOf, type Problem, type RawResource } from '../policy/resource.ts';
 import type { Condition, PodCounts } from '../policy/schema/fields.ts';
 import type { Desired } from './desired.ts';
 import type { WrittenConsumer } from './key-set.ts';
+import { documentIn } from './last-good.ts';
 import { withChange } from './mode-history.ts';
 import type { Published, Publisher } from './publisher.ts';
 import type { ReadyPod } from './ready-pods.ts';
@@ -174,7 +174,7 @@ function details(raw: RawResource, world: World, known: { active: Active | undef
     case 'RateLimitOverride':
       return inForce;
     case 'SystemHealth':
-      return { ...inForce, ...healthDetails(raw, world) };
+      return { ...healthDetails(raw, world), ...inForce };
     case 'Consumer':
       return {};
   }
@@ -189,6 +189,8 @@ function lastSaid({ status }: RawResource): object {
 
 function healthDetails(raw: RawResource, world: World): object {
   const found = documentOf(raw, world);
+  // What a later version has published is not known here.
+  if (found === undefined && entryOf(raw, world) !== undefined) return lastSaid(raw);
   const document = found?.kind === 'SystemHealth' ? found : undefined;
   const isDegraded = document !== undefined && isActive(document, world.nowMicros);
   const effectiveMode = isDegraded ? 'DEGRADED' : 'NORMAL';
@@ -225,11 +227,11 @@ function offTimeOf(raw: RawResource, world: World): OffTime | undefined {
   return world.nowMicros < document.expiresAtMicros ? undefined : 'Expired';
 }
 
-/** What is in force of an object, as far as this process has seen it. */
+/** What is in force of an object, as far as this process has seen it and can read it. */
 function documentOf(raw: RawResource, world: World): Document | undefined {
   const entry = entryOf(raw, world);
   const stored = entry === undefined ? undefined : world.published?.documents.get(entry.document);
-  return stored === undefined ? undefined : readDocument(stored.text);
+  return documentIn(stored);
 }
 
 /** The schema of the status bounds its texts. */

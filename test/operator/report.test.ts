@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { CompileCache } from '../../operator/compile-cache.ts';
 import { computeDesired } from '../../operator/desired.ts';
 import { ReadyPods } from '../../operator/ready-pods.ts';
-import { statusOf, type World } from '../../operator/report.ts';
+import { expiryOf, statusOf, type World } from '../../operator/report.ts';
 import type { ManifestEntry } from '../../policy/documents.ts';
 import type { RawResource } from '../../policy/resource.ts';
 import type { ConfigurationIdentity } from '../../policy/snapshot.ts';
@@ -117,4 +117,33 @@ describe('a status that is right', () => {
     expect(status).toMatchObject({ activeGeneration: 4, revision: 7, pods: { ready: 1, acknowledged: 1 } });
     expect(statusOf({ ...policy, status }, { ...world, now: '2026-11-21T11:00:00Z' })).toBeUndefined();
   });
+});
+
+it.each([
+  ['RateLimitOverride', 'shop'],
+  ['SystemHealth', ''],
+] as const)('a %s that a later version published does not keep statuses from being written', (kind, namespace) => {
+  // As after a downgrade: this version refuses what it does not know, and the last good form of it stays in force.
+  const metadata = { namespace, name: 'o', uid: 'o', generation: 2, creationTimestamp: '' };
+  const said = kind === 'SystemHealth' ? { effectiveMode: 'DEGRADED' } : {};
+  const later: RawResource = {
+    kind,
+    metadata,
+    spec: { ofLaterVersions: true },
+    status: { activeGeneration: 0, ...said },
+  };
+  const id = `${kind}/${namespace}/o`;
+  const entries = new Map([[id, { kind, namespace, name: 'o', uid: 'o', generation: 1, revision: 7, document: 'd' }]]);
+  const documents = new Map([['d', { name: 'd', text: '{"format":2}' }]]);
+  const world: World = {
+    ...aWorld([aPod({})]),
+    desired: computeDesired([later], { entries, documents }, new CompileCache()),
+    published: { identity: current, entries, references: new Set(), documents },
+  };
+  expect(statusOf(later, world)).toMatchObject({
+    ...said,
+    activeGeneration: 1,
+    conditions: expect.arrayContaining([expect.objectContaining({ type: 'Enforced', reason: 'LastGoodActive' })]),
+  });
+  expect(expiryOf(later, world)).toBeUndefined();
 });

@@ -6,7 +6,8 @@ import { idOf, type Problem, type RawResource, type ValidPolicy, type ValidResou
 import { MAX_LIMITS_PER_REQUEST } from '../policy/schema/rate-limit-policy.ts';
 import type { ResourceKind } from '../policy/schema/kinds.ts';
 import { validate } from '../policy/validate.ts';
-import type { Conflicts } from './conflicts.ts';
+import type { Conflicts, InForce } from './conflicts.ts';
+import { seenInForce } from './last-good.ts';
 
 export type Compiled = Accepted | { readonly ok: false; readonly problems: readonly Problem[] };
 
@@ -24,7 +25,7 @@ export type Known = {
   /** Generation and labels in it are what the compiled form is made from. */
   readonly metadata: RawResource['metadata'];
   readonly compiled: Compiled;
-  /** What was accepted last: it stays in force while a later generation is refused. */
+  /** What was accepted last: if it came into force, it stays so while a later generation is refused. */
   readonly lastGood: Accepted | undefined;
 };
 
@@ -94,15 +95,16 @@ export class CompileCache {
   }
 
   /** What was remembered, if it is of just these objects as they are: an incident must not wait for 10,000 policies. */
-  recall(objects: readonly Known[]): Frame | undefined {
+  recall(objects: readonly Known[], inForce: InForce): Frame | undefined {
     const remembered = this.#frame;
     const isSame =
       remembered?.madeOf.size === objects.length &&
-      objects.every(({ compiled, lastGood }) =>
-        compiled.ok
-          ? remembered.madeOf.has(compiled)
-          : lastGood !== undefined && remembered.madeOf.get(compiled) === lastGood,
-      );
+      objects.every((known) => {
+        const { compiled } = known;
+        if (compiled.ok) return remembered.madeOf.has(compiled);
+        const kept = seenInForce(known, inForce);
+        return kept !== undefined && remembered.madeOf.get(compiled) === kept;
+      });
     if (!isSame) this.#frame = undefined;
     return this.#frame?.frame;
   }

@@ -3,7 +3,7 @@ import type { Problem, RawResource, ValidConsumer, ValidPolicy } from '../policy
 import type { ResourceKind } from '../policy/schema/kinds.ts';
 import type { Accepted, CompileCache, Entered, Frame, Known } from './compile-cache.ts';
 import { Conflicts, type InForce, isExpelled } from './conflicts.ts';
-import { lastGoodInForce } from './last-good.ts';
+import { lastGoodInForce, seenInForce } from './last-good.ts';
 
 /** What should be in force, and what is wrong with what was asked for. */
 export type Desired = {
@@ -29,7 +29,7 @@ export function computeDesired(resources: readonly RawResource[], inForce: InFor
   );
   const of = (kinds: readonly ResourceKind[]): Known[] => ordered.filter(({ kind }) => kinds.includes(kind));
   const [domains, policies] = [of(['RateLimitDomain']), of(['RateLimitPolicy'])];
-  const frame = cache.recall([...domains, ...policies]) ?? judgeFrame(domains, policies, { cache, inForce });
+  const frame = cache.recall([...domains, ...policies], inForce) ?? judgeFrame(domains, policies, { cache, inForce });
   const pass: Pass = {
     ...frame,
     cache,
@@ -64,8 +64,10 @@ function judgeFrame(
   admit(domains, pass);
   admit(policies, pass);
   const refused = all.filter(({ id }) => pass.problems.has(id));
-  // Then nothing in it depends on what is in force, or on the order.
-  if (refused.every(({ compiled, lastGood }) => !compiled.ok && lastGood !== undefined)) cache.remember(all, pass);
+  // Then nothing in it depends on what else is in force, or on the order.
+  if (refused.every((known) => !known.compiled.ok && seenInForce(known, inForce) !== undefined)) {
+    cache.remember(all, pass);
+  }
   return pass;
 }
 
@@ -107,10 +109,8 @@ function refuse(known: Known, found: readonly Problem[], pass: Pass): void {
 
 /** Of a policy exactly what is in force; an operator before this one may have published it. */
 function lastGoodOf(known: Known, { cache, inForce }: Pick<Pass, 'cache' | 'inForce'>): Accepted | undefined {
-  const { kind, id, metadata, lastGood } = known;
-  const entry = inForce.entries.get(id);
-  if (kind !== 'RateLimitPolicy' || lastGood?.stored?.name === entry?.document) return lastGood;
-  if (entry?.uid !== metadata.uid) return undefined;
+  const seen = seenInForce(known, inForce);
+  if (seen !== undefined) return seen;
   const found = lastGoodInForce(known, inForce);
   if (found !== undefined) cache.accept(known, found);
   return found;

@@ -15,6 +15,16 @@ import type { Accepted, Known } from './compile-cache.ts';
 import type { InForce } from './conflicts.ts';
 
 /**
+ * What this process saw accepted of an object, if that is what is in force: it may not have been published, or have left.
+ * Of a Consumer nothing is published that would say.
+ */
+export function seenInForce({ id, metadata, lastGood }: Known, { entries }: InForce): Accepted | undefined {
+  if (lastGood?.stored === undefined) return lastGood;
+  const entry = entries.get(id);
+  return entry?.uid === metadata.uid && entry.document === lastGood.stored.name ? lastGood : undefined;
+}
+
+/**
  * What is in force of a policy that this process has never seen valid, as after a restart; undefined if nothing is, or if
  * its document is lost.
  */

@@ -65,8 +65,13 @@ class Operator {
   /** What is in Redis. */
   readonly #documents = new Map<string, StoredDocument>();
 
+  /** Judges them while it cannot publish. */
+  look(...resources: readonly RawResource[]): Desired {
+    return computeDesired(resources, { entries: this.inForce, documents: this.#documents }, this.#cache);
+  }
+
   judge(...resources: readonly RawResource[]): Desired {
-    const desired = computeDesired(resources, { entries: this.inForce, documents: this.#documents }, this.#cache);
+    const desired = this.look(...resources);
     for (const [name, document] of desired.documents) this.#documents.set(name, document);
     this.#revision += 1;
     const entries = [...desired.entries].map(([id, entry]): [string, ManifestEntry] => [
@@ -252,6 +257,35 @@ describe('a policy for the domain of another namespace', () => {
     const desired = judge(domain(granting('team'), 'shop', OTHER), guest);
     expect(problemsOf(desired, 'RateLimitDomain/team/shop')).toMatchObject([{ reason: 'DomainNotOwned' }]);
     expect(problemsOf(desired, 'RateLimitPolicy/team/guest')).toMatchObject([{ reason: 'DomainNotGranted' }]);
+  });
+});
+
+describe('an edit that was accepted and could not be published', () => {
+  const small = policy('small');
+  const large = edited(small, { rules: [rule('a', { limits: limits(6) }), rule('b', { limits: limits(6) })] });
+  const invalid = edited(large, { rules: [] });
+  const another = policy('another', { rules: [rule('r', { limits: limits(8) })] }, LATER);
+
+  it('is in nobody’s way once another edit is refused: what is in force stays, and others are judged beside it', () => {
+    const operator = new Operator();
+    operator.judge(small);
+    expect(operator.look(large).problems.size).toBe(0);
+    const desired = operator.judge(invalid, another);
+    expect([...desired.problems.keys()]).toEqual(['RateLimitPolicy/shop/small']);
+    expect(desired.policies.map(({ metadata }) => [metadata.name, metadata.generation])).toEqual([
+      ['another', 1],
+      ['small', 1],
+    ]);
+    // The same again, by what is remembered, and after a restart.
+    expect(operator.judge(invalid, another).problems).toEqual(desired.problems);
+    expect([...operator.restart().judge(invalid, another).problems.keys()]).toEqual(['RateLimitPolicy/shop/small']);
+  });
+
+  it('does not come into force by a refused edit where nothing was', () => {
+    const operator = new Operator();
+    operator.look(large);
+    const desired = operator.judge(invalid, another);
+    expect([[...desired.entries.keys()], desired.policies.length]).toEqual([['RateLimitPolicy/shop/another'], 1]);
   });
 });
 

@@ -81,10 +81,13 @@ export class ClusterSource implements ResourceSource {
         },
       );
       const answered = parseObject(written);
-      this.#versions.set(uid, answered.metadata.resourceVersion);
-      // Only the status: the answer may hold a newer spec, which is news that the watch has to bring.
       const known = this.#of(resource.kind);
-      if (known.get(key) === resource) known.set(key, { ...resource, status: answered.status });
+      if (known.get(key) === resource) {
+        this.#versions.set(uid, answered.metadata.resourceVersion);
+        // Only the status: the answer may hold a newer spec, which is news that the watch has to bring.
+        known.set(key, { ...resource, status: answered.status });
+      }
+      // Else the watch was faster, and may know a later version: with an older one nothing could be written any more.
       return 'recorded';
     } catch (error) {
       if (error instanceof ApiError && error.status === 409) return 'outdated';

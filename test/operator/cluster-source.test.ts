@@ -36,9 +36,20 @@ async function apply(name: string, tier: string): Promise<void> {
   await controlPlane.kubectl(['apply', '-f', '-'], { stdin: JSON.stringify(object) });
 }
 
+/** Its answers to writes come late. */
+class SlowClient extends ApiClient {
+  beforeAnswer: () => Promise<void> = () => Promise.resolve();
+
+  override async call(...asked: Parameters<ApiClient['call']>): Promise<unknown> {
+    const answer = await super.call(...asked);
+    if (asked[1]?.method === 'PATCH') await this.beforeAnswer();
+    return answer;
+  }
+}
+
 /** Everything that is there, and a record of what was told. */
-async function aSource(): Promise<{ source: ClusterSource; changes: SourceChange[] }> {
-  const source = new ClusterSource({ client, log: pino({ level: 'silent' }) });
+async function aSource(asking = client): Promise<{ source: ClusterSource; changes: SourceChange[] }> {
+  const source = new ClusterSource({ client: asking, log: pino({ level: 'silent' }) });
   const changes: SourceChange[] = [];
   source.start((change) => changes.push(change));
   await eventually(() => expect(source.hasSynced()).toBe(true));
@@ -98,6 +109,29 @@ describe('the resources of a cluster', () => {
     ]);
     await eventually(() => expect(changes.slice(told)).toContain('status'));
     await source.stop();
+  });
+
+  it('are given their status again where somebody changed it before the answer to the write of it came', async () => {
+    await apply('raced', 'free');
+    const slow = new SlowClient(loadKubeConfig(controlPlane.kubeconfigPath));
+    const { source } = await aSource(slow);
+    const write = (generation: number): Promise<string> => {
+      const known = named(source, 'raced');
+      if (known === undefined) throw new Error('it is not there');
+      return source.writeStatus(known, status(generation));
+    };
+    slow.beforeAnswer = async () => {
+      const forged = JSON.stringify({ status: status(77) });
+      const patch = ['--subresource=status', '--type=merge', '-p', forged];
+      await controlPlane.kubectl(['patch', 'consumer', 'raced', ...patch]);
+      await eventually(() => expect(named(source, 'raced')?.status).toMatchObject({ observedGeneration: 77 }));
+    };
+    expect(await write(1)).toBe('recorded');
+    slow.beforeAnswer = () => Promise.resolve();
+    expect(await write(2)).toBe('recorded');
+    expect(named(source, 'raced')?.status).toMatchObject({ observedGeneration: 2 });
+    await source.stop();
+    await slow.close();
   });
 
   it('give a deleted object, or another one of its name, no status', async () => {

@@ -33,6 +33,8 @@ export class DirectorySource implements ResourceSource {
   #poll: NodeJS.Timeout | undefined;
   #settling: NodeJS.Timeout | undefined;
   #hasSynced = false;
+  /** The highest generation of an object that is gone: one of the same name that comes later is not taken for it. */
+  #highestGone = 0;
 
   constructor(directory: string, events: DirectoryEvents) {
     this.#directory = directory;
@@ -93,6 +95,9 @@ export class DirectorySource implements ResourceSource {
       for (const { resource, placeOf } of resources) this.#take(objects, problems, { raw: resource, file, placeOf });
     }
     this.#keepWhatWasIn(broken, objects);
+    for (const [id, { raw }] of this.#objects) {
+      if (!objects.has(id)) this.#highestGone = Math.max(this.#highestGone, raw.metadata.generation);
+    }
     this.#texts = texts;
     this.#objects = objects;
     this.#hasSynced = true;
@@ -127,7 +132,7 @@ export class DirectorySource implements ResourceSource {
     }
     const before = this.#objects.get(id)?.raw;
     const isSame = before !== undefined && isDeepStrictEqual(before.spec, found.raw.spec);
-    const generation = before === undefined ? 1 : before.metadata.generation + (isSame ? 0 : 1);
+    const generation = before === undefined ? this.#highestGone + 1 : before.metadata.generation + (isSame ? 0 : 1);
     const metadata = { ...found.raw.metadata, generation };
     objects.set(id, { ...found, raw: { ...found.raw, metadata, status: before?.status } });
   }

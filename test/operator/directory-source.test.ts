@@ -120,6 +120,15 @@ describe('a directory of resources', () => {
     expect(fileProblems).toEqual([]);
   });
 
+  it('does not take an object that is made anew for the one that was removed', async () => {
+    write('a.yaml', `${policy('one')}---${policy('two')}`);
+    start();
+    write('a.yaml', policy('two'));
+    await eventually(() => expect(generations()).toEqual({ two: 1 }));
+    write('a.yaml', `${policy('one', 7)}---${policy('two')}`);
+    await eventually(() => expect(generations()).toEqual({ one: 2, two: 1 }));
+  });
+
   it('outlives its directory, and what it held stays in force', async () => {
     write('a.yaml', policy('one'));
     start();

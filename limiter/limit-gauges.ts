@@ -13,12 +13,13 @@ type LimitSeries = { readonly labels: Record<string, string>; readonly requests:
  */
 export function exportLimits(registry: Registry, snapshot: () => Snapshot | undefined, detail: MetricsDetail): void {
   const most = MAX_LIMITS[detail];
-  let exported: Snapshot | undefined;
+  // Not the snapshot itself: a former one would stay in memory until somebody scrapes.
+  let exported: Snapshot['identity'] | undefined;
   // Whichever is read first.
   const refresh = (): void => {
     const current = snapshot();
-    if (current === exported || current === undefined) return;
-    exported = current;
+    if (current === undefined || current.identity === exported) return;
+    exported = current.identity;
     limits.reset();
     let count = 0;
     for (const { labels, requests } of limitsOf(current)) {

@@ -81,8 +81,12 @@ async function timeEdit(rig: ControlPlaneRig, index: number, requests: number): 
   return performance.now() - startedAtMillis;
 }
 
-/** Until both limiters decide by the mode. */
+/** Between two changes of mode: what the one before has brought about (statuses, Events) is over, as in an incident. */
+const BETWEEN_FLIPS_MILLIS = 1_000;
+
+/** From before it is sent until both limiters decide by the mode. */
 async function timeFlip(rig: ControlPlaneRig, mode: 'NORMAL' | 'DEGRADED'): Promise<number> {
+  await pause(BETWEEN_FLIPS_MILLIS);
   const startedAtMillis = performance.now();
   await rig.setHealth(mode);
   await rig.untilModeEverywhere(mode);

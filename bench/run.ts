@@ -19,10 +19,10 @@ import {
   writeResults,
 } from './report.ts';
 import { Rig } from './rig.ts';
-import { targetsOf } from './scenarios.ts';
+import { type Scenario, targetsOf } from './scenarios.ts';
 import { Unmeasurable } from './senders/load.ts';
 import { findWrk } from './senders/send.ts';
-import { type Command, commandFrom, isQuotable } from './settings.ts';
+import { type BenchSettings, type Command, commandFrom, isQuotable } from './settings.ts';
 import { TURN_SECONDS } from './targets/load-target.ts';
 import type { Target } from './targets/target.ts';
 
@@ -63,17 +63,19 @@ async function run(command: Extract<Command, { kind: 'measure' }>, signal: Abort
     console.log(`  ${target.name.padEnd(16)} ${target.about}`);
     await target.prepare?.(rig);
   }
+  const ratios: Results['ratios'][] = [];
   const rounds: FiguresByTarget[] = [];
-  // A single round only asks whether everything works.
-  for (let round = settings.rounds === 1 ? 1 : 0; round <= settings.rounds; round += 1) {
-    console.log(round === 0 ? '\nwarm-up' : `round ${round} of ${settings.rounds}`);
-    const turns = round === 0 ? WARM_UP_TURNS : settings.seconds / TURN_SECONDS;
-    const measured = await runRound(rig, targets, { turns, round });
-    if (round > 0) rounds.push(measured);
+  // One scenario after the other: a server that waits a minute for its next turn is slow again, as V8 forgets its code.
+  for (const scenario of scenarios) {
+    const measured = await runScenario(rig, scenario, settings);
+    ratios.push(ratiosOf([scenario], measured));
+    rounds.push(...measured);
   }
+  const figuresOf = (name: string): Figures =>
+    medianOf(rounds.flatMap(({ [name]: figures }) => (figures === undefined ? [] : [figures])));
   const results: Results = {
-    ratios: ratiosOf(scenarios, rounds),
-    targets: Object.fromEntries(targets.map(({ name }) => [name, medianOf(rounds.map((round) => round[name] ?? {}))])),
+    ratios: Object.assign({}, ...ratios),
+    targets: Object.fromEntries(targets.map(({ name }) => [name, figuresOf(name)])),
     machine: { ...describeMachine(await rig.redis.info('server')), sender: findWrk() === undefined ? 'own' : 'wrk' },
     ...settings,
     date: new Date().toISOString(),
@@ -84,6 +86,23 @@ async function run(command: Extract<Command, { kind: 'measure' }>, signal: Abort
     await writeResults(RESULTS, results);
     await writeIntoPage(PAGE, results);
   } else console.log('Not a whole run: bench/results and docs/performance.md keep the results of the last one.');
+}
+
+async function runScenario(
+  rig: Rig,
+  scenario: Scenario,
+  { rounds, seconds }: BenchSettings,
+): Promise<FiguresByTarget[]> {
+  const targets = targetsOf([scenario]);
+  const measured: FiguresByTarget[] = [];
+  // A single round only asks whether everything works.
+  for (let round = rounds === 1 ? 1 : 0; round <= rounds; round += 1) {
+    console.log(`${scenario.name}: ${round === 0 ? 'warm-up' : `round ${round} of ${rounds}`}`);
+    const turns = round === 0 ? WARM_UP_TURNS : seconds / TURN_SECONDS;
+    const figures = await runRound(rig, targets, { turns, round });
+    if (round > 0) measured.push(figures);
+  }
+  return measured;
 }
 
 /** Every second time the order is reversed, so that a drift of the machine favours nobody. */

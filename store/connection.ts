@@ -65,6 +65,9 @@ const SETTINGS = {
 
 const OF_ONE = {
   enableOfflineQueue: false,
+  // Whoever subscribes does so again. The library would do it as well, and where the connection is gone again by then the
+  // failure would be nobody's: an unhandled rejection, which ends the process.
+  autoResubscribe: false,
   maxRetriesPerRequest: 0,
   // READONLY means that this is no longer the primary: reconnect, but never send the command again.
   reconnectOnError: (error: Error): 1 | false => (error.message.startsWith('READONLY') ? 1 : false),

@@ -55,6 +55,15 @@ describe('a subscription to changes', () => {
     await eventually(() => expect(changes).toEqual(['head', 'key', 'key']));
   });
 
+  it('subscribes once when the connection is back: what the client library sends by itself, nobody could catch', async () => {
+    const subscribed = async (): Promise<number> =>
+      Number(/cmdstat_subscribe:calls=(\d+)/.exec(await server.redis.info('commandstats'))?.[1]);
+    const before = await subscribed();
+    proxy.reset();
+    await eventually(() => expect(changes).toEqual(['head', 'key']));
+    expect(await subscribed()).toBe(before + 1);
+  });
+
   it('is silent once it is closed', async () => {
     subscription.close();
     await eventually(() => expect(proxy.connections).toBe(0));

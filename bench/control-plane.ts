@@ -11,6 +11,8 @@ import { describeMachine } from './report.ts';
 import { positive } from './settings.ts';
 import { table } from './table.ts';
 
+/** Between two changes of mode: what the one before has brought about (statuses, Events) is over, as in an incident. */
+const BETWEEN_FLIPS_MILLIS = 1_000;
 const RESULTS = join(import.meta.dirname, 'results', 'control-plane.json');
 
 const interrupted = new AbortController();
@@ -80,9 +82,6 @@ async function timeEdit(rig: ControlPlaneRig, index: number, requests: number): 
   await rig.untilEnforced(index, generation);
   return performance.now() - startedAtMillis;
 }
-
-/** Between two changes of mode: what the one before has brought about (statuses, Events) is over, as in an incident. */
-const BETWEEN_FLIPS_MILLIS = 1_000;
 
 /** From before it is sent until both limiters decide by the mode. */
 async function timeFlip(rig: ControlPlaneRig, mode: 'NORMAL' | 'DEGRADED'): Promise<number> {

@@ -29,7 +29,7 @@ soak: $(INSTALLED) ## Run the random tests for long, and load with memory and ke
 fuzz: $(INSTALLED) ## Throw a million bad inputs at the limiter's doors (FUZZ_SEED=n FUZZ_INPUTS=n)
 	@$(WITH_REDIS); FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} npm test --silent -- test/fuzz
 
-integrations: $(INSTALLED) ## Run the documented nginx, HAProxy and Envoy configurations against a limiter (fetches them)
+integrations: $(INSTALLED) ## Run the documented nginx, HAProxy and Envoy configurations against a limiter (fetches them), and Traefik's if TRAEFIK names one
 	@$(WITH_REDIS); $(NODE) test/integrations/prepare.ts && npm test --silent -- --config test/integrations/vitest.config.ts
 
 lint: $(INSTALLED) ## Check the code's rules, and who imports whom

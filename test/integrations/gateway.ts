@@ -48,7 +48,8 @@ export type GatewaySpec = {
   readonly files: readonly string[];
   /** Texts in them, and what stands there in the test. */
   readonly replacements: readonly (readonly [string | RegExp, string])[];
-  readonly args: (configuration: string, folder: string) => readonly string[];
+  /** `port` is the one to listen on, which takes the place of 8000 in the files. */
+  readonly args: (configuration: string, folder: string, port: number) => readonly string[];
 };
 
 /** A gateway with a documented configuration, in which only addresses and ports are replaced. */
@@ -62,7 +63,7 @@ export async function startGateway(spec: GatewaySpec): Promise<Gateway> {
     }
     await writeFile(join(folder, file), text);
   }
-  const child = spawn(spec.program, spec.args(join(folder, spec.files[0] ?? ''), folder), {
+  const child = spawn(spec.program, spec.args(join(folder, spec.files[0] ?? ''), folder, port), {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -75,7 +76,9 @@ export async function startGateway(spec: GatewaySpec): Promise<Gateway> {
   const url = `http://127.0.0.1:${port}`;
   await eventually(async () => {
     if (child.exitCode !== null) throw new Error(`it ended: ${output}`);
-    await fetch(`${url}/v9/is-it-there`);
+    const { status } = await fetch(`${url}/v9/is-it-there`);
+    // Traefik answers before it has read where requests go.
+    if (status === 404) throw new Error('it knows no route yet');
   }, 60_000).catch((error: unknown) => {
     child.kill('SIGTERM');
     throw new Error(`${spec.program} does not serve: ${output}`, { cause: error });

@@ -57,6 +57,12 @@ export async function findEnvoy(): Promise<string> {
   return cached;
 }
 
+/** The path of Traefik, if it is there: TRAEFIK, or the PATH. Nobody packages it, and building it takes half an hour. */
+export async function findTraefik(): Promise<string | undefined> {
+  const given = process.env['TRAEFIK'];
+  return given !== undefined && given !== '' ? given : onPath('traefik');
+}
+
 const VALIDATOR_VERSION = '0.7.2';
 
 /** The folder of an independent validator of OpenAPI: a PyPI package, kept in the user's cache. */

@@ -14,7 +14,7 @@ WITH_REDIS = redis=$$($(NODE) cli/dev/find-redis.ts) || exit 1; case $$redis in 
 .PHONY: help run test soak fuzz integrations lint types format generate build image e2e chaos kind-up kind-down bench ci clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## Start Sluice on this machine with the example policies (PORT_BASE=n moves its ports)
 	@exec $(NODE) cli/main.ts dev --resources examples/dev
@@ -29,7 +29,7 @@ soak: $(INSTALLED) ## Run the random tests for long, and load with memory and ke
 fuzz: $(INSTALLED) ## Throw a million bad inputs at the limiter's doors (FUZZ_SEED=n FUZZ_INPUTS=n)
 	@$(WITH_REDIS); FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} npm test --silent -- test/fuzz
 
-integrations: $(INSTALLED) ## Run the documented nginx, HAProxy and Envoy configurations against a limiter (fetches them), and Traefik's if TRAEFIK names one
+integrations: $(INSTALLED) ## Run the documented configurations of gateways (fetches them; TRAEFIK=path adds Traefik)
 	@$(WITH_REDIS); $(NODE) test/integrations/prepare.ts && npm test --silent -- --config test/integrations/vitest.config.ts
 
 lint: $(INSTALLED) ## Check the code's rules, and who imports whom

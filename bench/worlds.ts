@@ -45,21 +45,24 @@ const SIXTEEN_LIMITS: RateLimitPolicySpec['rules'] = (['consumer', 'tenant', 'cl
   }),
 );
 
+/** With all of its states. */
+export const PENALTY = {
+  countBy: ['consumer'],
+  tolerancePercent: 100,
+  violationWindowSeconds: 600,
+  minSecondsPerStep: 10,
+  warn: { violations: 3, forSeconds: 600 },
+  throttle: { violations: 10, forSeconds: 900, limitPercent: 50 },
+  tempBlock: { violations: 25, forSeconds: 300 },
+  block: { tempBlocks: 3, withinSeconds: 86_400, forSeconds: 86_400 },
+} as const satisfies NonNullable<RateLimitPolicySpec['penalty']>;
+
 const FEW: NamedSpecs = {
   'one-rule': { rules: [{ ...perConsumer, limits: PLENTY }] },
   'three-rules': { rules: THREE_RULES },
   full: {
     rules: THREE_RULES,
-    penalty: {
-      countBy: ['consumer'],
-      tolerancePercent: 100,
-      violationWindowSeconds: 600,
-      minSecondsPerStep: 10,
-      warn: { violations: 3, forSeconds: 600 },
-      throttle: { violations: 10, forSeconds: 900, limitPercent: 50 },
-      tempBlock: { violations: 25, forSeconds: 300 },
-      block: { tempBlocks: 3, withinSeconds: 86_400, forSeconds: 86_400 },
-    },
+    penalty: PENALTY,
   },
   'sixteen-limits': { rules: SIXTEEN_LIMITS },
   denied: { rules: [{ ...perConsumer, limits: NOTHING_LEFT }] },

@@ -12,6 +12,7 @@ import type { Figures } from '../figures.ts';
 import { watchCalls } from '../redis-calls.ts';
 import type { Rig } from '../rig.ts';
 import { cpuSecondsOf } from '../stores.ts';
+import { PENALTY } from '../worlds.ts';
 import type { Target } from './target.ts';
 
 const names = createNames('scripts');
@@ -21,18 +22,6 @@ const BATCH = 13;
 const CALLS = 600;
 const CALLS_AT_ONCE = 10;
 const SUBJECTS = 500;
-
-const PENALTY: DecideRequest['selection']['penalties'][number]['penalty'] = {
-  enforced: true,
-  countBy: ['consumer'],
-  tolerancePercent: 100,
-  violationWindowSeconds: 600,
-  minSecondsPerStep: 10,
-  warn: { violations: 3, forSeconds: 600 },
-  throttle: { violations: 10, forSeconds: 900, limitPercent: 50 },
-  tempBlock: { violations: 25, forSeconds: 300 },
-  block: { tempBlocks: 3, withinSeconds: 86_400, forSeconds: 86_400 },
-};
 
 /** As long as the hashes that stand for subjects. */
 const subjectOf = (rule: string, index: number): string => rule + String(index).padStart(21, '0');
@@ -73,7 +62,9 @@ const penalised: RequestOf = (index) => ({
   partition: 'p',
   selection: {
     rules: threeRules('p', index, { penalty: 0 }),
-    penalties: [{ policy: 'p', subject: subjectOf('pp', index), text: 'p consumer=x', penalty: PENALTY }],
+    penalties: [
+      { policy: 'p', subject: subjectOf('pp', index), text: 'p consumer=x', penalty: { ...PENALTY, enforced: true } },
+    ],
   },
 });
 

@@ -1,4 +1,5 @@
-import { hashOfKey, isPossibleKey, recordNameOf } from '../policy/api-key.ts';
+import { LRUCache } from 'lru-cache';
+import { hashOfKey, isPossibleKey, MAX_API_KEY_LENGTH, recordNameOf } from '../policy/api-key.ts';
 import type { NegotiatedLimits } from '../policy/selection.ts';
 import { admitsNamespace, type DomainIndex } from '../policy/snapshot.ts';
 import type { KeyLookup } from '../store/consumer-keys.ts';
@@ -36,6 +37,8 @@ const INVALID: Identification = { kind: 'invalid' };
 const MISSING: Identification = { kind: 'missing' };
 const UNKNOWN_KEY: KeyLookup = { kind: 'unknown' };
 const MAX_HEADER_LENGTH = 256;
+/** Keys whose records' names are at hand: about 5 MiB. */
+const MAX_NAMED_KEYS = 20_000;
 
 /** The request as far as identity asks about it; `clientIP` is the text by which the domain counts it. */
 export type Claim = {
@@ -47,6 +50,11 @@ export type Claim = {
 /** Who calls, by the sources of the domain in their order. */
 export class Identifier {
   readonly #parts: IdentifierParts;
+  /**
+   * Names of records, by the hash of a key that was found: checksum and HMAC cost more than all else about a key. Those of
+   * made-up keys are never here, or they would drive out the others.
+   */
+  readonly #names = new LRUCache<string, readonly string[]>({ max: MAX_NAMED_KEYS });
 
   constructor(parts: IdentifierParts) {
     this.#parts = parts;
@@ -105,15 +113,24 @@ export class Identifier {
   }
 
   #lookUp(key: string): KeyLookup | Promise<KeyLookup> {
-    if (!isPossibleKey(key)) return UNKNOWN_KEY;
+    if (key.length > MAX_API_KEY_LENGTH) return UNKNOWN_KEY;
     const hash = hashOfKey(key);
+    const known = this.#names.get(hash);
+    if (known !== undefined) return this.#lookUpAny(known);
+    if (!isPossibleKey(key)) return UNKNOWN_KEY;
     const names = this.#parts.peppers.map((pepper) => recordNameOf(pepper, hash));
+    const lookup = this.#lookUpAny(names);
+    if (!(lookup instanceof Promise) && lookup.kind === 'found') this.#names.set(hash, names);
+    return lookup;
+  }
+
+  #lookUpAny(names: readonly string[]): KeyLookup | Promise<KeyLookup> {
     const [name = ''] = names;
-    return names.length === 1 ? this.#parts.keys.lookUp(name) : this.#lookUpAny(names);
+    return names.length === 1 ? this.#parts.keys.lookUp(name) : this.#lookUpAll(names);
   }
 
   /** A key is unknown only if it is so under every pepper. */
-  async #lookUpAny(names: readonly string[]): Promise<KeyLookup> {
+  async #lookUpAll(names: readonly string[]): Promise<KeyLookup> {
     const answers = await Promise.all(names.map(async (name) => this.#parts.keys.lookUp(name)));
     return (
       answers.find(({ kind }) => kind === 'found') ?? answers.find(({ kind }) => kind === 'unavailable') ?? UNKNOWN_KEY

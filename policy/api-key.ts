@@ -1,4 +1,4 @@
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import { digest } from './hash.ts';
 
 export const MAX_API_KEY_LENGTH = 512;
@@ -10,7 +10,7 @@ const CHECKSUM_LENGTH = 6;
 
 /** Lower-case hex of the SHA-256 of a key, as a Consumer lists it after "sha256:". */
 export function hashOfKey(key: string): string {
-  return createHash('sha256').update(key, 'utf8').digest('hex');
+  return hash('sha256', key, 'hex');
 }
 
 /** A key of our own format around a secret: 43 characters of base62, which hold 256 bits. */

@@ -29,9 +29,6 @@ import type { Target } from './targets/target.ts';
 const RESULTS = join(import.meta.dirname, 'results', 'latest.json');
 const PAGE = join(import.meta.dirname, '..', 'docs', 'performance.md');
 
-/** Discarded: a server that is new is slow. */
-const WARM_UP_TURNS = 2;
-
 const interrupted = new AbortController();
 // Every server and sender that runs listens for our end.
 process.setMaxListeners(64);
@@ -96,13 +93,17 @@ async function runScenario(
   const targets = targetsOf([scenario]);
   const measured: FiguresByTarget[] = [];
   // A single round only asks whether everything works.
-  for (let round = rounds === 1 ? 1 : 0; round <= rounds; round += 1) {
-    console.log(`${scenario.name}: ${round === 0 ? 'warm-up' : `round ${round} of ${rounds}`}`);
-    const turns = round === 0 ? WARM_UP_TURNS : seconds / TURN_SECONDS;
-    const figures = await runRound(rig, targets, { turns, round });
-    if (round > 0) measured.push(figures);
+  if (rounds > 1) await warmUp(rig, scenario.name, targets);
+  for (let round = 1; round <= rounds; round += 1) {
+    console.log(`${scenario.name}: round ${round} of ${rounds}`);
+    measured.push(await runRound(rig, targets, { turns: seconds / TURN_SECONDS, round }));
   }
   return measured;
+}
+
+async function warmUp(rig: Rig, name: string, targets: readonly Target[]): Promise<void> {
+  console.log(`${name}: warm-up`);
+  for (const target of targets) await (target.warmUp ?? target.measure)(rig);
 }
 
 /** Every second time the order is reversed, so that a drift of the machine favours nobody. */

@@ -46,7 +46,7 @@ function swapTargets(): Target[] {
       const [figures] = await Promise.all([slowestOf(load, rig, () => isOver), swapping]);
       return figures;
     };
-    return { name, about, prepare: prepareTarget, measure };
+    return { ...load, prepare: prepareTarget, measure };
   }
 
   async function swap(rig: Rig, change: Change): Promise<void> {

@@ -299,6 +299,19 @@ describe('the reason', () => {
   );
 });
 
+describe('a rule that is not to be spoken of', () => {
+  it('denies as any other, and its limit is not told', () => {
+    const rules = [aJudgedRule('Denied', exceeded, { isShown: false }), admitted()];
+    const verdict = { code: 'denied', retryAfterMicros: 5 * SECOND } as const;
+    expect(decideOn({ rules, verdict }, true)).toMatchObject({
+      action: 'THROTTLE',
+      reason: 'RATE_LIMIT_EXCEEDED',
+      retryAfterMicros: 5 * SECOND,
+      reported: undefined,
+    });
+  });
+});
+
 describe('a decision that is to speak of every limit', () => {
   const half: Judged = [aSelectedLimit({ capacity: 100, rule: 'half' }), admits(50)];
   const nearlyFull: Judged = [aSelectedLimit({ capacity: 10, rule: 'nearly-full' }), admits(1)];

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decodeVerdict } from '../../store/decide-wire.ts';
 import { aWindow } from '../harness/limits.ts';
+import { aPenalty } from '../harness/penalties.ts';
 import { plainRequest } from '../harness/plain.ts';
 
 const request = plainRequest('p', [aWindow({ subject: 'alice', capacity: 5 })]);
@@ -19,6 +20,24 @@ describe('the verdict on one request', () => {
         },
       ],
     });
+  });
+
+  it('has the penalties before the rules, each in the order of the request', () => {
+    const penalties = [aPenalty('alice'), aPenalty('bob')];
+    const punishable = { ...request, selection: { ...request.selection, penalties } };
+    expect(decodeVerdict(punishable, '1 0 0 1 2 3000000 7 4 3 -1 9 1 4 0 6000000')).toEqual({
+      code: 'admitted',
+      retryAfterMicros: 0,
+      byThrottle: false,
+      penalties: [
+        { before: 'WARN', after: 'THROTTLE', endsInMicros: 3_000_000, violations: 7 },
+        { before: 'BLOCK', after: 'TEMP_BLOCK', endsInMicros: -1, violations: 9 },
+      ],
+      rules: [{ outcome: 'Admitted', limits: [{ remaining: 4, retryAfterMicros: 0, resetAfterMicros: 6_000_000 }] }],
+    });
+    expect(() => decodeVerdict(punishable, '1 0 0 1 5 3000000 7 0 0 0 0 1 4 0 6000000')).toThrow(
+      expect.objectContaining({ code: 'BAD_REPLY' }),
+    );
   });
 
   it.each([

@@ -102,13 +102,16 @@ describe('a breaker', () => {
     expect(pod.breaker.state).toBe('OPEN');
   });
 
-  it('opens after five losses of the connection in a row; an answer in between begins anew', async () => {
+  it.each<[string, (pod: ReturnType<typeof aBreaker>) => void]>([
+    ['an answer', (pod) => pod.answer(1)],
+    ['a refusal', (pod) => pod.breaker.failed('REFUSED', pod.time.now(), 1)],
+  ])('opens after five losses of the connection in a row; %s in between begins anew', async (_title, hear) => {
     const pod = aBreaker();
     for (let i = 0; i < 4; i += 1) {
       pod.loseConnection(1);
       await pod.pass(1_000);
     }
-    pod.answer(1);
+    hear(pod);
     for (let i = 0; i < 4; i += 1) {
       await pod.pass(1_000);
       pod.loseConnection(1);
@@ -123,8 +126,26 @@ describe('a breaker', () => {
     const pod = aBreaker();
     const sentAt = pod.time.now();
     await pod.pass(3);
-    for (let i = 0; i < 10; i += 1) pod.breaker.failed('UNAVAILABLE', sentAt, 1);
+    for (let i = 0; i < 9; i += 1) pod.breaker.failed('UNAVAILABLE', sentAt, 1);
+    // Also one that was sent at the very moment of the loss.
+    for (let i = 0; i < 9; i += 1) pod.breaker.failed('UNAVAILABLE', pod.time.now(), 1);
     expect(pod.breaker.state).toBe('CLOSED');
+  });
+
+  it('counts losses of the connection anew once it has closed', async () => {
+    const pod = aBreaker();
+    pod.loseConnection(5);
+    pod.redis.isAlive = true;
+    await pod.pass(400);
+    expect(pod.breaker.state).toBe('CLOSED');
+    for (let i = 0; i < 4; i += 1) {
+      await pod.pass(1_000);
+      pod.loseConnection(1);
+    }
+    expect(pod.breaker.state).toBe('CLOSED');
+    await pod.pass(1_000);
+    pod.loseConnection(1);
+    expect(pod.breaker.state).toBe('OPEN');
   });
 
   it('does not open for what Redis refuses, nor for broken keys and replies: these are answers', () => {
@@ -168,7 +189,7 @@ describe('a breaker', () => {
     const pod = aBreaker();
     pod.redis.isAlive = true;
     const openMillis: number[] = [];
-    for (const closedMillis of [0, 100, 4_900, 5_000]) {
+    for (const closedMillis of [0, 0, 4_900, 5_000]) {
       await pod.pass(closedMillis);
       pod.timeOut(20);
       const openedAt = pod.time.now();

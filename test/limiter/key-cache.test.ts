@@ -69,6 +69,28 @@ describe('a valid key', () => {
     expect(slow.lookUp('acme')).toBeInstanceOf(Promise);
   });
 
+  it('is as old as the question, however long the answer took', async () => {
+    const answer = Promise.withResolvers<KeyLookup>();
+    const slow = new KeyCache({ find: () => answer.promise, monotonicMillis: () => now });
+    const lookup = slow.lookUp('acme');
+    now += 20 * SECOND;
+    answer.resolve(found('acme'));
+    await lookup;
+    now += 10 * SECOND;
+    expect(slow.lookUp('acme')).toEqual(found('acme'));
+    now += 1;
+    expect(slow.lookUp('acme')).toBeInstanceOf(Promise);
+  });
+
+  it('is one of at most 50,000 that are remembered, those that were asked for last', async () => {
+    for (let i = 0; i <= 50_000; i += 1) {
+      answers.set(`key-${i}`, found('acme'));
+      await cache.lookUp(`key-${i}`);
+    }
+    expect(cache.lookUp('key-1')).toEqual(found('acme'));
+    expect(cache.lookUp('key-0')).toBeInstanceOf(Promise);
+  });
+
   it.each<[string, KeyLookup | Error]>([
     ['Redis fails', new StoreError('UNAVAILABLE', 'there is no connection to Redis')],
     ['Redis is too slow', new StoreError('TIMEOUT', 'no answer from Redis')],

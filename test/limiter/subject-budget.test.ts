@@ -96,6 +96,30 @@ describe('the budget of subjects', () => {
     expect(isOwn(pod, 'second', true)).toBe(false);
   });
 
+  it('does not know a subject for longer because of a peek', () => {
+    const pod = aPod(1);
+    expect(isOwn(pod, 'first')).toBe(true);
+    pod.wait(WINDOW_MILLIS);
+    expect(isOwn(pod, 'first', true)).toBe(true);
+    pod.wait(WINDOW_MILLIS);
+    expect(isOwn(pod, 'second')).toBe(true);
+    expect(isOwn(pod, 'first', true)).toBe(false);
+  });
+
+  it('knows nobody after a pause of two windows, also where these are short', () => {
+    const pod = aPod(1);
+    const subjectOfOneSecond = (name: string): string | undefined => {
+      const limits = [aWindow({ subject: named(name), windowSeconds: 1 })];
+      return pod.budget.apply({ rules: [aRule(limits)] }, false).rules[0]?.limits[0]?.subject;
+    };
+    expect(subjectOfOneSecond('first')).toBe(named('first'));
+    pod.wait(1_999);
+    expect(subjectOfOneSecond('first')).toBe(named('first'));
+    expect(subjectOfOneSecond('second')).not.toBe(named('second'));
+    pod.wait(2_000);
+    expect(subjectOfOneSecond('second')).toBe(named('second'));
+  });
+
   it('knows a subject for a window after it was last seen, and has room again when they are gone', () => {
     const pod = aPod(10);
     expect(own(pod, 'old', 10)).toBe(10);
@@ -129,7 +153,13 @@ describe('the budget of subjects', () => {
       ask('another');
       pod.wait(WINDOW_MILLIS);
     }
-    expect(pod.overflows.map(({ isFirst }) => isFirst)).toEqual([true, ...Array.from({ length: 58 }, () => false)]);
+    const ofOneHour = [true, ...Array.from({ length: 58 }, () => false)];
+    expect(pod.overflows.map(({ isFirst }) => isFirst)).toEqual(ofOneHour);
+    pod.wait(WINDOW_MILLIS);
+    ask('first');
+    ask('another');
+    ask('another');
+    expect(pod.overflows.map(({ isFirst }) => isFirst)).toEqual([...ofOneHour, true, false]);
   });
 
   it('forgets rules that nobody asks about any more', () => {
@@ -174,6 +204,24 @@ describe('a flood of subjects [P52]', () => {
       expect(owners(100_000, 1_100_000)).toBeLessThan(60);
       expect(owners(0, 100_000)).toBe(100_000);
       expect(pod.budget.bytes).toBeLessThanOrEqual(2 * 1_048_576);
+    },
+    PATIENCE_MILLIS,
+  );
+
+  it(
+    'of a million has counters of its own if nothing else is said, and hardly anybody who comes after it',
+    () => {
+      const pod = aPod();
+      const subjectAt = subjectsOf(1_010_000);
+      for (let i = 0; i < 1_000_000; i += 1) {
+        pod.budget.apply({ rules: [{ ...rule, limits: [{ ...window, subject: subjectAt(i) }] }] }, false);
+      }
+      expect(pod.overflows).toEqual([]);
+      for (let i = 1_000_000; i < 1_010_000; i += 1) {
+        pod.budget.apply({ rules: [{ ...rule, limits: [{ ...window, subject: subjectAt(i) }] }] }, false);
+      }
+      // 116 of the million share a print with another one, and leave their room to others.
+      expect(pod.overflows.length).toBeGreaterThan(9_500);
     },
     PATIENCE_MILLIS,
   );

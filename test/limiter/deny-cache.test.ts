@@ -1,102 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { DenyCache } from '../../limiter/deny-cache.ts';
-import type { PenaltyOutcome, PenaltyState } from '../../policy/decision.ts';
-import { RedisClock } from '../../store/clock.ts';
-import type { TimedVerdict } from '../../store/decide.ts';
 import type { DecideRequest } from '../../store/decide-wire.ts';
 import { StoreError } from '../../store/errors.ts';
-import { bytesInUse } from '../harness/heap.ts';
 import { aWindow } from '../harness/limits.ts';
-import { punishableRequest } from '../harness/penalties.ts';
+import { aPenalty, punishableRequest } from '../harness/penalties.ts';
 import { aRule, plainRequest } from '../harness/plain.ts';
-
-const REDIS_MICROS = 1_790_000_000_000_000;
-
-const penaltyOf = (state: PenaltyState, endsInMicros = 0, before = state): PenaltyOutcome => ({
-  before,
-  after: state,
-  endsInMicros,
-  violations: 0,
-});
-
-/** What Redis says of a request with one rule of one limit. */
-function denialOf(retryAfterMicros: number, penalties: readonly PenaltyOutcome[] = []): TimedVerdict {
-  const limits = [{ remaining: 0, retryAfterMicros, resetAfterMicros: 60_000_000 }];
-  const rules = [{ outcome: 'Denied' as const, limits }];
-  return { code: 'denied', retryAfterMicros, byThrottle: false, penalties, rules, redisMicros: REDIS_MICROS };
-}
-
-function blockOf(state: 'TEMP_BLOCK' | 'BLOCK', endsInMicros: number): TimedVerdict {
-  const rules = [{ outcome: 'NotRun' as const, limits: [] }];
-  const penalties = [penaltyOf(state, endsInMicros)];
-  return {
-    code: 'blocked',
-    retryAfterMicros: endsInMicros,
-    byThrottle: false,
-    penalties,
-    rules,
-    redisMicros: REDIS_MICROS,
-  };
-}
-
-const ADMITTED: TimedVerdict = {
-  code: 'admitted',
-  retryAfterMicros: 0,
-  byThrottle: false,
-  penalties: [penaltyOf('NORMAL')],
-  rules: [{ outcome: 'Admitted', limits: [{ remaining: 5, retryAfterMicros: 0, resetAfterMicros: 1 }] }],
-  redisMicros: REDIS_MICROS,
-};
-
-/** A pod whose Redis answers what the test says; it is the fault and the clock that a real one could not show. */
-function aPod({ maxEntries = 100 }: { maxEntries?: number } = {}) {
-  let now = 0;
-  let says: TimedVerdict | StoreError = ADMITTED;
-  let configuration = 'one';
-  const asked: DecideRequest[] = [];
-  let latencyMillis = 0;
-  let isFlushDue = false;
-  const cache = new DenyCache({
-    decider: {
-      decide: async (request) => {
-        asked.push(request);
-        const answer = says;
-        await Promise.resolve();
-        now += latencyMillis;
-        if (answer instanceof StoreError) throw answer;
-        return answer;
-      },
-    },
-    clock: new RedisClock(() => now),
-    configuration: () => configuration,
-    maxEntries,
-    schedule: () => {
-      isFlushDue = true;
-      return () => void (isFlushDue = false);
-    },
-  });
-  return {
-    cache,
-    asked,
-    say: (answer: TimedVerdict | StoreError): void => void (says = answer),
-    wait: (millis: number): void => void (now += millis),
-    configure: (next: string): void => void (configuration = next),
-    slow: (millis: number): void => void (latencyMillis = millis),
-    isFlushDue: (): boolean => isFlushDue,
-    /** How often Redis was asked for this. */
-    callsOf: async (...requests: readonly DecideRequest[]): Promise<number> => {
-      const before = asked.length;
-      for (const request of requests) await cache.decide(request).catch(() => undefined);
-      return asked.length - before;
-    },
-    /** The denials that Redis was told of by a flush. */
-    told: async (): Promise<(number | undefined)[]> => {
-      const before = asked.length;
-      await cache.flush();
-      return asked.slice(before).map(({ rememberedDenials }) => rememberedDenials);
-    },
-  };
-}
+import { ADMITTED, aPod, blockOf, denialOf, penaltyOf, REDIS_MICROS } from './remembering-pod.ts';
 
 const alice = plainRequest('p', [aWindow({ subject: 'alice', capacity: 5 })]);
 const punished = punishableRequest('mallory');
@@ -199,14 +107,18 @@ describe('a denial', () => {
       aWindow({ subject: 'alice', capacity: 5, windowSeconds: 61 }),
       { ...aWindow({ subject: 'alice', capacity: 5 }), refill: 4 },
       { ...aWindow({ subject: 'alice', capacity: 5 }), normalCapacity: 7 },
+      { ...aWindow({ subject: 'alice', capacity: 5 }), normalRefill: 7 },
     ];
+    const { rules } = alice.selection;
     const others = [
       ...limits.map((limit) => plainRequest('p', [limit])),
       plainRequest('q', [aWindow({ subject: 'alice', capacity: 5 })]),
       plainRequest('p', [aWindow({ subject: 'alice', capacity: 5 })], 2),
+      { ...alice, selection: { rules: rules.map((rule) => ({ ...rule, group: 1 })), penalties: [] } },
+      { ...alice, selection: { rules, penalties: [aPenalty('mallory')] } },
+      { ...alice, selection: { rules, penalties: [aPenalty('trudy')] } },
     ];
     expect(await pod.callsOf(...others)).toBe(others.length);
-    expect(await pod.callsOf(punishableRequest('a'), punishableRequest('b'))).toBe(2);
     pod.configure('two');
     expect(await pod.callsOf(alice)).toBe(1);
   });
@@ -240,27 +152,42 @@ describe('a denial', () => {
     }
   });
 
+  it.each(['the limit', 'the penalty'])(
+    'is forgotten with what is given back to the subject of %s alone',
+    async (subject) => {
+      const pod = aPod();
+      const rules = [aRule([aWindow({ subject: 'the limit' })], { penalty: 0 })];
+      const request: DecideRequest = { partition: 'p', selection: { rules, penalties: [aPenalty('the penalty')] } };
+      pod.say(denialOf(1_000_000, [penaltyOf('NORMAL')]));
+      expect(await pod.callsOf(request, request)).toBe(1);
+      pod.cache.forget(subject);
+      pod.wait(1);
+      expect(await pod.callsOf(request, request)).toBe(1);
+    },
+  );
+
+  it('never says of one of its limits that it will not end, only because it ended before the others', async () => {
+    const pod = aPod();
+    const request = plainRequest('p', [aWindow(), aWindow({ windowSeconds: 3_600 })]);
+    const limit = (retryAfterMicros: number) => ({ remaining: 0, retryAfterMicros, resetAfterMicros: 100_000 });
+    const rules = [{ outcome: 'Denied' as const, limits: [limit(100_000), limit(400_000)] }];
+    pod.say({ ...denialOf(400_000), rules });
+    await pod.cache.decide(request);
+    pod.wait(100);
+    const limits = [
+      { retryAfterMicros: 1, resetAfterMicros: 1 },
+      { retryAfterMicros: 300_000, resetAfterMicros: 1 },
+    ];
+    expect(await pod.cache.decide(request)).toMatchObject({ retryAfterMicros: 300_000, rules: [{ limits }] });
+    expect(pod.remembered()).toBe(1);
+  });
+
   it('is no admission and no failure: these are never remembered', async () => {
     const pod = aPod();
     for (const answer of [ADMITTED, new StoreError('TIMEOUT', 'no answer'), new StoreError('REFUSED', 'OOM', 'OOM')]) {
       pod.say(answer);
       expect(await pod.callsOf(alice, alice, alice)).toBe(3);
     }
-  });
-
-  it('takes bounded memory, and none once it is over', async () => {
-    const pod = aPod({ maxEntries: 50_000 });
-    pod.say(denialOf(1_000_000));
-    const before = bytesInUse();
-    for (let i = 0; i < 60_000; i += 1) {
-      await pod.cache.decide(plainRequest('p', [aWindow({ subject: `subject-${i}` })]));
-    }
-    pod.asked.length = 0;
-    expect(pod.cache.size).toBe(50_000);
-    expect(bytesInUse() - before).toBeLessThan(150_000_000);
-    pod.wait(1_001);
-    await pod.cache.decide(alice);
-    expect(pod.cache.size).toBe(1);
   });
 });
 
@@ -323,10 +250,36 @@ describe('denials that are answered from memory', () => {
     const pod = aPod({ maxEntries: 5_000 });
     pod.say(denialOf(1_000_000, [penaltyOf('NORMAL')]));
     for (let i = 0; i < 2_500; i += 1) await pod.callsOf(punishableRequest(`s${i}`), punishableRequest(`s${i}`));
-    expect([await pod.told(), await pod.told(), await pod.told()].map(({ length }) => length)).toEqual([
-      1_000, 1_000, 500,
-    ]);
+    for (const [count, isMoreDue] of [
+      [1_000, true],
+      [1_000, true],
+      [500, false],
+    ]) {
+      expect(await pod.told()).toHaveLength(Number(count));
+      expect(pod.isFlushDue()).toBe(isMoreDue);
+    }
+  });
+
+  it('are told when the pod stops, and nothing is due after it', async () => {
+    const pod = aPod();
+    pod.say(denialOf(1_000_000, [penaltyOf('NORMAL')]));
+    await pod.callsOf(punished, punished, punished);
+    await pod.cache.stop();
+    expect(pod.asked.at(-1)?.rememberedDenials).toBe(2);
     expect(pod.isFlushDue()).toBe(false);
+  });
+
+  it('bring no block back that a pardon ended while Redis was told of them', async () => {
+    const pod = aPod();
+    pod.say(denialOf(1_000_000, [penaltyOf('NORMAL')]));
+    await pod.callsOf(punished, punished);
+    pod.say(denialOf(0, [penaltyOf('BLOCK', -1, 'NORMAL')]));
+    const telling = pod.cache.flush();
+    pod.cache.forget('mallory');
+    await telling;
+    const away = new StoreError('UNAVAILABLE', 'there is no connection to Redis');
+    pod.say(away);
+    await expect(pod.cache.decide(punished)).rejects.toBe(away);
   });
 });
 

@@ -22,11 +22,11 @@ const OWN_FORMAT = keyAround('a'.repeat(43));
 let server: PrivateRedis;
 let limiter: TestLimiter;
 
-/** A domain below payments whose only rule counts by consumer. */
-function domainWith(name: string, spec: RateLimitDomainSpec): Entry[] {
+/** A domain below payments whose only rule counts by consumer, or by what it is told. */
+function domainWith(name: string, spec: RateLimitDomainSpec, countBy = 'consumer'): Entry[] {
   const rule = {
     name: 'own',
-    countBy: ['consumer'],
+    countBy: [countBy],
     algorithm: 'SlidingWindow' as const,
     limits: [{ windowSeconds: HOUR, requests: LIMIT }],
   };
@@ -44,6 +44,7 @@ beforeAll(async () => {
     target,
     [
       { key: 'key of acme' },
+      { key: 'key of a tenant', consumer: 'one of many', tenant: 'eu' },
       { key: OWN_FORMAT, consumer: 'own-format' },
       { key: 'key of a guest', consumer: 'guest', namespace: 'team' },
       { key: 'key of a stranger', consumer: 'stranger', namespace: 'shipping' },
@@ -62,6 +63,7 @@ beforeAll(async () => {
     ...domainWith('exact', identity({ ipv6PrefixLength: 128 })),
     ...domainWith('granted', { grants: [{ namespace: 'team' }] }),
     ...domainWith('plain', {}),
+    ...domainWith('tenants', {}, 'tenant'),
   ]);
   limiter = await startTestLimiter({ redisUrl: server.url });
   await untilRevision(limiter, revision);
@@ -121,6 +123,16 @@ describe('the sources of a domain', () => {
     expect(await before('bearer', { headers: { authorization: 'key of acme' } })).toBe(2);
     expect(await before('bearer', { headers: { 'x-api-key': 'key of acme' }, ip: '203.0.113.9' })).toBe(0);
     expect(await before('bearer', { headers: { authorization: 'Bearer wrong' } })).toBe('INVALID_API_KEY');
+  });
+});
+
+describe('the tenant', () => {
+  it('is that of the API key, whatever the caller says; the caller’s word where the key has none', async () => {
+    expect(await before('tenants', { api_key: 'key of a tenant' })).toBe(0);
+    expect(await before('tenants', { api_key: 'key of a tenant', tenant: 'us' })).toBe(1);
+    expect(await before('tenants', { consumer: 'bob', tenant: 'eu' })).toBe(2);
+    expect(await before('tenants', { api_key: 'key of acme', tenant: 'us' })).toBe(0);
+    expect(await before('tenants', { consumer: 'bob', tenant: 'us' })).toBe(1);
   });
 });
 

@@ -44,6 +44,14 @@ const aRecord = (consumer: string): ConsumerRecord => ({
   uid: `uid-of-${consumer}`,
   generation: 1,
   tier: 'pro',
+  tenant: 'eu',
+  limits: [
+    {
+      policy: 'payments/limits',
+      rule: 'per-consumer',
+      limits: [{ windowSeconds: 60, requests: 100, capacity: 150, degraded: 20 }],
+    },
+  ],
 });
 
 const acme: KeyWrite = { name: 'name-of-acme', record: aRecord('acme') };
@@ -108,7 +116,10 @@ describe('a key', () => {
 describe('writing the whole set', () => {
   it('leaves exactly what was written, in any number', async () => {
     const writes = Array.from({ length: 1_201 }, (_, i): KeyWrite => ({ name: `n${i}`, record: aRecord(`c${i}`) }));
-    await writeKeySet(redis, names, aWriter(), writes);
+    const { observed, states } = observing();
+    await writeKeySet(observed, names, aWriter(), writes);
+    // At most 500 in one go, so that Redis is never long at it.
+    expect(states).toEqual([false, false, false, true]);
     const wanted = writes.map(({ name }) => name);
     expect(await listKeyNames(redis, names)).toEqual(new Set(wanted));
     expect(await readKeyRecords(redis, names, [...wanted, 'absent'])).toEqual(
@@ -151,6 +162,15 @@ describe('changing a complete set', () => {
     expect((await readKeySetState(redis, names))?.sequence).toBe(sequence);
     await eventually(() => expect(announced).toEqual([`key ${sequence}`]));
     listener.disconnect();
+  });
+
+  it('leaves all of them changed, in any number, and says the last state of the set', async () => {
+    const writes = Array.from({ length: 1_201 }, (_, i): KeyWrite => ({ name: `n${i}`, record: aRecord(`c${i}`) }));
+    await writeKeySet(redis, names, aWriter(), []);
+    const sequence = await changeKeySet(redis, names, aWriter(), writes);
+    expect(await listKeyNames(redis, names)).toEqual(new Set(writes.map(({ name }) => name)));
+    expect(await find('n1200')).toEqual({ kind: 'found', record: aRecord('c1200') });
+    expect((await readKeySetState(redis, names))?.sequence).toBe(sequence);
   });
 
   it.each([

@@ -11,7 +11,7 @@ import { textsOf } from './reply.ts';
 import { loadScript, type Script } from './script.ts';
 
 /** How long a request can be refunded. */
-export const REFUNDABLE_MILLIS = 60_000;
+const REFUNDABLE_MILLIS = 60_000;
 
 const chargedLimit = z.object({
   subject: z.string(),

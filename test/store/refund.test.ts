@@ -5,18 +5,11 @@ import { RedisClock } from '../../store/clock.ts';
 import { Decider, type TimedVerdict } from '../../store/decide.ts';
 import type { DecideRequest } from '../../store/decide-wire.ts';
 import { createNames } from '../../store/names.ts';
-import {
-  type Charge,
-  chargeOf,
-  refund,
-  refundAnonymously,
-  REFUNDABLE_MILLIS,
-  rememberCharge,
-  toCharged,
-} from '../../store/refund.ts';
+import { type Charge, chargeOf, refund, refundAnonymously, rememberCharge, toCharged } from '../../store/refund.ts';
 import { contentsOf } from '../harness/contents.ts';
 import { aBucket, aLimit, aWindow } from '../harness/limits.ts';
 import { aRule, plainRequest } from '../harness/plain.ts';
+import { redisMicros } from '../harness/redis-time.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 
 const names = createNames('default');
@@ -131,6 +124,14 @@ describe('a refund', () => {
     expect(chargeOf(request, await decider.decide(request)).limits).toEqual([]);
     const peek = { ...plainRequest('p', limits), isPeek: true };
     expect(chargeOf(peek, await decider.decide(peek)).limits).toEqual([]);
+    // What is in shadow would have admitted it.
+    const [spent, free] = [aDayOf('SlidingWindow', 'spent'), aDayOf('SlidingWindow', 'free')];
+    await decider.decide(plainRequest('p', [spent], 10));
+    const beside: DecideRequest = {
+      partition: 'p',
+      selection: { rules: [aRule([free], { group: 1 }), aRule([spent])], penalties: [] },
+    };
+    expect(chargeOf(beside, await decider.decide(beside)).limits).toEqual([]);
   });
 
   it('works after Redis forgot the script', async () => {
@@ -145,12 +146,14 @@ describe('the record of a charge', () => {
   const charge: Charge = { partition: 'p', redisMicros: 1, limits: [toCharged(aBucket(), 1)] };
 
   it('is kept for a minute, and its id is in use until then', async () => {
+    const before = await redisMicros(server.redis);
     expect(await rememberCharge(server.redis, names, 'one', charge)).toBe(true);
+    const after = await redisMicros(server.redis);
     expect(await rememberCharge(server.redis, names, 'one', { ...charge, redisMicros: 2 })).toBe(false);
     const [key = ''] = await server.redis.keys('*');
-    const left = await server.redis.pttl(key);
-    expect(left).toBeGreaterThan(0);
-    expect(left).toBeLessThanOrEqual(REFUNDABLE_MILLIS);
+    const end = await server.redis.pexpiretime(key);
+    expect(end).toBeGreaterThanOrEqual(Math.floor(before / 1_000) + 60_000);
+    expect(end).toBeLessThanOrEqual(Math.ceil(after / 1_000) + 60_000);
     expect(await server.redis.get(key)).toBe(JSON.stringify(charge));
   });
 
@@ -161,15 +164,18 @@ describe('the record of a charge', () => {
     for (const key of keys) expect(key).toMatch(/^sluice:default:r1:\{[\w-]{43}\}$/);
   });
 
-  it.each(['', '{}', 'not JSON', JSON.stringify({ ...charge, limits: [{ ...charge.limits[0], cost: 0 }] })])(
-    'that cannot be read gives nothing back: %s',
-    async (text) => {
-      await rememberCharge(server.redis, names, 'one', charge);
-      const [key = ''] = await server.redis.keys('*');
-      await server.redis.set(key, text);
-      await expect(refund(server.redis, names, 'one')).rejects.toMatchObject({ code: 'BAD_REPLY' });
-    },
-  );
+  it.each([
+    ['nothing', ''],
+    ['no fields', '{}'],
+    ['no JSON', 'not JSON'],
+    ['a cost of nothing', JSON.stringify({ ...charge, limits: [{ ...charge.limits[0], cost: 0 }] })],
+    ['more limits than a request can have', JSON.stringify({ ...charge, limits: Array(65).fill(charge.limits[0]) })],
+  ])('that cannot be read gives nothing back: %s', async (_title, text) => {
+    await rememberCharge(server.redis, names, 'one', charge);
+    const [key = ''] = await server.redis.keys('*');
+    await server.redis.set(key, text);
+    await expect(refund(server.redis, names, 'one')).rejects.toMatchObject({ code: 'BAD_REPLY' });
+  });
 
   it('that holds something else is WRONG_TYPE', async () => {
     await rememberCharge(server.redis, names, 'one', charge);

@@ -69,6 +69,25 @@ describe('a snapshot that takes over what did not change', () => {
     );
   });
 
+  const override = anOverrideDocument();
+  const health = aHealthDocument();
+
+  // The property above meets each of these in most runs, not in all.
+  it.each<[string, readonly Document[], readonly Document[]]>([
+    ['an override that is new', [], [override]],
+    ['an override that is another one', [override], [anOverrideDocument({ action: 'Exempt' })]],
+    ['an override that is gone', [override], []],
+    ['an incident that is new', [], [health]],
+    ['an incident that is another one', [health], [aHealthDocument({ reason: 'another' })]],
+    ['an incident that is gone', [health], []],
+  ])('has %s beside a policy that did not change', (_title, before, after) => {
+    const policy = policyOf('payments', 'limits', 1);
+    const held = inSteps([policy, ...before]);
+    const anew = allOf(inSteps([policy, ...after]));
+    expect(allOf(inSteps([policy, ...after], held))).toEqual(anew);
+    expect(anew).not.toEqual(allOf(held));
+  });
+
   it('has the very same index of a domain of which nothing changed', () => {
     const [payments = [], other = []] = [OBJECTS[0], OBJECTS[6]];
     const held = inSteps(payments.slice(0, 1).concat(other.slice(0, 1)));

@@ -170,12 +170,16 @@ describe('a configuration of very many policies', () => {
     await isResting;
     // Whoever is not on the list can only have come back by a heartbeat.
     await target.redis.del(target.names.pods);
-    await eventually(async () => {
-      const { pods } = await listPods(target.redis, target.names);
-      expect(pods).toMatchObject([{ acknowledgement: { pod: 'pod-a', identity: { revision: 1 } } }]);
-    });
-    onRest = () => Promise.resolve();
-    goOn();
+    try {
+      await eventually(async () => {
+        const { pods } = await listPods(target.redis, target.names);
+        expect(pods).toMatchObject([{ acknowledgement: { pod: 'pod-a', identity: { revision: 1 } } }]);
+      });
+    } finally {
+      // Else the loader never stops.
+      onRest = () => Promise.resolve();
+      goOn();
+    }
     await untilRevision(2);
   });
 

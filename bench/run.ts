@@ -103,7 +103,7 @@ async function runScenario(
 
 async function warmUp(rig: Rig, name: string, targets: readonly Target[]): Promise<void> {
   console.log(`${name}: warm-up`);
-  for (const target of targets) await (target.warmUp ?? target.measure)(rig);
+  for (const target of targets) await (target.warmUp?.(rig) ?? target.measure(rig));
 }
 
 /** Every second time the order is reversed, so that a drift of the machine favours nobody. */

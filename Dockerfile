@@ -31,5 +31,6 @@ ENV NODE_ENV=production \
 COPY --from=build /image /
 WORKDIR /app
 USER 65532:65532
-ENTRYPOINT ["node", "/app/dist/cli/main.js"]
+# Why: ENTRYPOINT in image/assemble.ts.
+ENTRYPOINT ["node", "--max-semi-space-size=4", "--max-old-space-size-percentage=75", "/app/dist/cli/main.js"]
 CMD ["--help"]

@@ -87,6 +87,9 @@ export async function startProgram(
   return { process: await startServer(spec, signal), port, grpcPort: undefined, metricsUrl };
 }
 
+/** As the image starts it, in a container with the 512 MiB that the chart allows: 384 are 75 % of them. */
+const NODE_FLAGS = ['--max-semi-space-size=4', '--max-old-space-size=384'];
+
 type LimiterSpec = {
   /** What image/assemble.ts puts together: what is measured is what is delivered. */
   readonly folder: string;
@@ -118,6 +121,7 @@ export async function startLimiter(
   const spec = {
     name: `the limiter "${pod}"`,
     args: [
+      ...NODE_FLAGS,
       join(folder, 'dist/cli/main.js'),
       'limiter',
       ...Object.entries(settings).flatMap(([flag, value]) => [`--${flag}`, String(value)]),

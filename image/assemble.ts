@@ -17,6 +17,16 @@ const LEFT_OUT = /\.(?:d\.[cm]?ts|[cm]?ts|map|md|markdown|flow)$|\/swagger-ui-es
 /** What says which package this is, for those who look for known weaknesses, and under which licence. */
 const LABELS = /^(?:package\.json|(?:licen[cs]e|notice|copying)(?:[.-].*)?)$/i;
 
+/** What the Dockerfile starts. */
+export const ENTRYPOINT: readonly string[] = [
+  'node',
+  // MiB, for young objects, several times. Node's own 16 leave a limiter twice as large, for a tenth less processor time.
+  '--max-semi-space-size=4',
+  // Of the container's memory. The less there may be, the sooner V8 collects what is old: the heap follows what is used.
+  '--max-old-space-size-percentage=75',
+  '/app/dist/cli/main.js',
+];
+
 export async function assemble(target: string): Promise<void> {
   rmSync(target, { recursive: true, force: true });
   mkdirSync(target, { recursive: true });

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, credentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { assemble } from '../../image/assemble.ts';
+import { assemble, ENTRYPOINT } from '../../image/assemble.ts';
 import { startControlPlane } from '../control-plane/control-plane.ts';
 import { installCrds } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -29,6 +29,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
+const read = (file: string): string => readFileSync(join(import.meta.dirname, '../..', file), 'utf8');
+
 const filesOf = (root: string): string[] =>
   readdirSync(root, { recursive: true, encoding: 'utf8' })
     .filter((file) => statSync(join(root, file)).isFile())
@@ -41,6 +43,7 @@ function start(args: readonly string[], env: Readonly<Record<string, string>> = 
     SLUICE_OWNER: OWNER,
     SLUICE_PEPPER: PEPPER,
     SLUICE_HOST: '127.0.0.1',
+    NODE_OPTIONS: ENTRYPOINT.filter((part) => part.startsWith('--')).join(' '),
   };
   const started = startSluice(args, { ...settings, ...env }, join(app, 'dist/cli/main.js'));
   running.push(started);
@@ -73,6 +76,14 @@ async function reflect(port: number): Promise<string> {
     client.close();
   }
 }
+
+describe('what the image starts', () => {
+  it('is the same in the Dockerfile and in the images for the local cluster', () => {
+    const expected = `[${ENTRYPOINT.map((part) => JSON.stringify(part)).join(', ')}]`;
+    expect(read('Dockerfile')).toContain(`\nENTRYPOINT ${expected}\n`);
+    expect(read('test/cluster/run')).toContain(`--entrypoint '${expected}'`);
+  });
+});
 
 describe('the files of the image', () => {
   it('are the same each time that they are made', async () => {

@@ -1,8 +1,51 @@
 -- judge-rules.lua: which rules admit a request, and when all of them would. A fragment: included by decide.lua after
--- subject-states.lua. Judging charges nothing: it can be asked about any later moment.
+-- penalty.lua. Judging charges nothing: it can be asked about any later moment.
 --
 -- A rule without conditions runs; otherwise it runs if one of them holds. A rule that ran and denies is forgiven if a rule
 -- that waits for that denial ran and admits, or is forgiven itself. A group passes if no denial is left.
+
+-- ---- states
+
+-- The entry of a limit; looked up once.
+local function counter_of(limit)
+  local entry = limit.entry
+  if not entry then
+    entry = entry_of(limit.subject, limit.field, limit)
+    limit.entry = entry
+  end
+  return entry
+end
+
+-- The state of a penalty, advanced to now.
+local function machine_of(one)
+  local entry = one.subject.states[PENALTY_FIELD]
+  if not entry then
+    entry = { state = penalty.read(stored_in(one.subject, PENALTY_FIELD)), config = one.config, changed = false }
+    entry.text, entry.key, entry.index = one.text, one.key, one.index
+    one.subject.states[PENALTY_FIELD] = entry
+  end
+  if penalty.advance(entry.state, one.config, now) then
+    entry.moved, has_moved = true, true
+  end
+  return entry
+end
+
+local function copy(state)
+  local copied = {}
+  for name, value in pairs(state) do
+    if type(value) == 'table' then
+      local list = {}
+      for i = 1, #value do
+        list[i] = value[i]
+      end
+      value = list
+    end
+    copied[name] = value
+  end
+  return copied
+end
+
+-- ---- rules
 
 local function percent_of(value, percent)
   if value == 0 then
@@ -29,8 +72,8 @@ local function runs(rule, rules, outcomes)
   if rule.after == NO_CONDITIONS then
     return true
   end
-  for i = 1, #rule.after do
-    local condition = rule.after[i]
+  for i = 1, #rule.conditions do
+    local condition = rule.conditions[i]
     local other = rules[condition.rule]
     -- A rule that waits for itself to be not run has not been, until now. Rules of another group are not heard: they have not run.
     local outcome = other.group == rule.group and outcomes[condition.rule] or NOT_RUN
@@ -65,7 +108,8 @@ local function judge_rule(rule, at, state, is_supposed)
 end
 
 local function is_forgiven(rule, outcomes)
-  for _, waiter in ipairs(rule.waiters or NO_CONDITIONS) do
+  for i = 1, rule.waiters and #rule.waiters or 0 do
+    local waiter = rule.waiters[i]
     local outcome = outcomes[waiter.index]
     if outcome == ADMITTED or outcome == FORGIVEN or (outcome == DENIED and is_forgiven(waiter, outcomes)) then
       return true
@@ -134,6 +178,9 @@ local function nearest(at, boundary, outcomes, waits)
   end
   return moment
 end
+
+-- The most moments that are looked at for retry_after: each limit clears, and each penalty steps down, only once.
+local MOST_MOMENTS = 100
 
 -- The first moment at which the whole request passes, without other traffic: walks over the moments at which a denied
 -- limit clears or a penalty steps down.

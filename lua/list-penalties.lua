@@ -5,6 +5,7 @@
 -- Reply        for each key state (0 NORMAL or nothing stored, 1 WARN, 2 THROTTLE, 3 TEMP_BLOCK, 4 BLOCK), end of that
 --              state (microseconds since 1970, -1 = never by itself, 0 = NORMAL), text of the subject
 
+--@include penalty-fields.lua
 --@include penalty.lua
 
 local clock = redis.call('TIME')

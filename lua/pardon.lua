@@ -11,6 +11,7 @@
 --   0 pardoned; detail = the state before (0 NORMAL, 1 WARN, 2 THROTTLE, 3 TEMP_BLOCK, 4 BLOCK)
 --   1 a key holds something else, nothing was changed; detail = its position in KEYS
 
+--@include penalty-fields.lua
 --@include penalty.lua
 
 local clock = redis.call('TIME')

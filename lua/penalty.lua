@@ -1,4 +1,4 @@
--- penalty.lua: the penalty state machine. A fragment: included by the scripts that decide.
+-- penalty.lua: the penalty state machine. A fragment: included by the scripts that need it.
 --
 --   NORMAL (0) -> WARN (1) -> THROTTLE (2) -> TEMP_BLOCK (3) -> BLOCK (4)
 --
@@ -20,9 +20,6 @@
 local PENALTY_TAG = 112
 local PENALTY_FORMAT = '>BBi7i7i7i7i7i7I4I4'
 local PENALTY_LENGTH = 52
-local PENALTY_FIELD = 's'
-local TEXT_FIELD = 't'
-local DURATIONS_FIELD = 'd'
 local DURATIONS_FORMAT = '>I4I4'
 local MOST_VIOLATIONS = 1000000
 local FOREVER = 0

@@ -15,6 +15,7 @@ local LOG_ENTRY = 9
 
 local log = {}
 
+-- The state that is stored, and the moment at which it says nothing any more; nothing stored: an empty one, nil.
 function log.read(packed, _, limit)
   local state = { times = {}, costs = {} }
   if not packed or string.byte(packed) ~= LOG_TAG or (#packed - LOG_HEADER) % LOG_ENTRY ~= 0 then
@@ -29,7 +30,7 @@ function log.read(packed, _, limit)
     state.times[#state.times + 1] = time
     state.costs[#state.costs + 1] = cost
   end
-  return state
+  return state, log.ends(state, limit)
 end
 
 function log.write(state, limit)
@@ -38,6 +39,12 @@ function log.write(state, limit)
     parts[i + 1] = struct.pack('>i7I2', state.times[i], state.costs[i])
   end
   return table.concat(parts)
+end
+
+-- The moment at which the state says nothing any more.
+function log.ends(state, limit)
+  local newest = state.times[#state.times]
+  return newest and newest + limit.window or 0
 end
 
 -- The microseconds from `now` after which the packed state says nothing any more.

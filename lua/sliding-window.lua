@@ -38,6 +38,7 @@ local function empty_ring(newest)
   return { newest = newest, counts = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 } }
 end
 
+-- The state that is stored, and the moment at which it says nothing any more; nothing stored: an empty one, nil.
 function ring.read(packed, now, limit)
   local window = limit.window
   local width = window / SLOTS
@@ -49,7 +50,8 @@ function ring.read(packed, now, limit)
   if seconds * 1000000 ~= window then
     return empty_ring(slot_of(now, width))
   end
-  return { newest = newest, counts = { a, b, c, d, e, f, g, h, i, j, k } }
+  local state = { newest = newest, counts = { a, b, c, d, e, f, g, h, i, j, k } }
+  return state, ring.ends(state, limit)
 end
 
 function ring.write(state, limit)
@@ -60,6 +62,11 @@ function ring.write(state, limit)
     end
   end
   return struct.pack(RING_FORMATS[bytes], bytes, state.newest, limit.window / 1000000, unpack(state.counts))
+end
+
+-- The moment at which the state says nothing any more.
+function ring.ends(state, limit)
+  return (state.newest + SLOTS + 1) * limit.window / SLOTS
 end
 
 -- The microseconds from `now` after which the packed state says nothing any more.

@@ -23,11 +23,12 @@ local MOST_DEBT = 9007199254 * 1000000
 
 local bucket = {}
 
+-- The state that is stored, and the moment at which it says nothing any more; nothing stored: an empty one, nil.
 function bucket.read(packed, now)
   if packed and #packed == 25 and string.byte(packed) == BUCKET_TAG then
     local _, last, whole, fraction, refill = struct.unpack(BUCKET_FORMAT, packed)
     if whole <= MOST_DEBT and fraction < refill then
-      return { last = last, whole = whole, fraction = fraction, refill = refill }
+      return { last = last, whole = whole, fraction = fraction, refill = refill }, last + whole + 1
     end
   end
   return { last = now, whole = 0, fraction = 0, refill = 0 }
@@ -35,6 +36,11 @@ end
 
 function bucket.write(state)
   return struct.pack(BUCKET_FORMAT, BUCKET_TAG, state.last, state.whole, state.fraction, state.refill)
+end
+
+-- The moment at which the state says nothing any more.
+function bucket.ends(state)
+  return state.last + state.whole + 1
 end
 
 -- The microseconds from `now` after which the packed state says nothing any more.

@@ -67,12 +67,11 @@ export class DecideArguments {
 
   /** Names the keys of a request; the number of its shape. */
   #shapeOf({ partition, selection }: DecideRequest): number {
-    let text = String(selection.penalties.length);
+    let text = `${selection.penalties.length} ${selection.rules.length} `;
     for (const { subject, penalty } of selection.penalties) {
       const key = this.#key(this.#names.penalty(partition, subject));
-      text += ` ${key} ${this.#key(this.#names.penaltyIndex(partition))} ${penaltyText(penalty)}`;
+      text += `${key} ${this.#key(this.#names.penaltyIndex(partition))} ${penaltyText(penalty)} `;
     }
-    text += ` ${selection.rules.length}`;
     for (const rule of selection.rules) text += this.#ruleText(partition, rule);
     text = `${this.keys.length - this.#firstKey} ${text}`;
     const known = this.#shapes.get(text);
@@ -84,16 +83,16 @@ export class DecideArguments {
 
   #ruleText(partition: string, rule: SelectedRule): string {
     const penalty = rule.penalty === undefined ? 0 : rule.penalty + 1;
-    let text = ` ${rule.group} ${penalty} ${rule.throttled ? 1 : 0} ${rule.cost} ${rule.after.length}`;
-    for (const condition of rule.after) text += ` ${condition.rule + 1} ${OUTCOME_CODES[condition.outcome]}`;
-    text += ` ${rule.limits.length}`;
+    const after = rule.after.map((condition) => `${condition.rule + 1}:${OUTCOME_CODES[condition.outcome]}`);
+    const conditions = after.length === 0 ? '-' : after.join(',');
+    let text = `${rule.group} ${penalty} ${rule.throttled ? 1 : 0} ${rule.cost} ${conditions} ${rule.limits.length} `;
     let subject = '';
     let key = 0;
     for (const limit of rule.limits) {
       // Limits of one rule count the same subject.
       if (limit.subject !== subject) key = this.#key(this.#names.counters(partition, limit.subject));
       ({ subject } = limit);
-      text += ` ${key}${limitText(limit)}`;
+      text += `${key} ${limitText(limit)} `;
     }
     return text;
   }
@@ -109,7 +108,7 @@ export class DecideArguments {
 
 function limitText(limit: SelectedLimit): string {
   const { field, algorithm, capacity, refill, windowSeconds, normalCapacity, normalRefill } = limit;
-  return ` ${field} ${ALGORITHM_CODES[algorithm]} ${capacity} ${refill} ${windowSeconds} ${normalCapacity} ${normalRefill}`;
+  return `${field} ${ALGORITHM_CODES[algorithm]} ${capacity} ${refill} ${windowSeconds} ${normalCapacity},${normalRefill}`;
 }
 
 /** A compiled penalty never changes, and every request of its policy needs the text. */
@@ -141,7 +140,7 @@ function writePenalty(penalty: CompiledPenalty): string {
     block?.tempBlocks ?? 0,
     block?.withinSeconds ?? 0,
     block?.forSeconds ?? 0,
-  ].join(' ');
+  ].join(',');
 }
 
 /** The verdict on one request from its part of the reply. Throws StoreError WRONG_TYPE or BAD_REPLY. */

@@ -59,49 +59,49 @@
 --     <rule>       outcome (1 admitted, 2 denied, 3 not run, 4 denied and forgiven), then if it ran for each limit
 --                  remaining (requests), retry_after (as above, of this limit alone), reset_after (microseconds)
 
+-- Functions are made anew at each call, and each costs more than it takes to run once, most of all by the locals around it
+-- that it uses. So there are few of them, what is rare makes its own on first use, and numbers of the protocol stand for
+-- themselves: made all at once they took longer than a decision.
+
 -- The time in a form that tests can replace as a whole: it is read here and nowhere else. Text times number is a number,
--- for less than half of what tonumber costs; here and below where every request pays for it.
+-- for less than half of what tonumber costs.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
-local ADMITTED, DENIED, NOT_RUN, FORGIVEN = 1, 2, 3, 4
-
--- ---- what is made on first use: most calls need one algorithm and little else, and making all of it at each call took
--- longer than deciding
-
-local BUCKET, RING, LOG = '1', '2', '3'
-
-local function make_bucket()
---@include token-bucket.lua
-  return bucket
-end
-
-local function make_ring()
---@include sliding-window.lua
-  return ring
-end
-
-local function make_log()
---@include sliding-window-log.lua
-  return log
-end
+-- Whether any state had to be moved because the clock stepped back.
+local batch = { has_moved = false }
 
 local algorithms = {}
 
 local function algorithm_of(code)
-  local algorithm = algorithms[code]
-  if not algorithm then
-    algorithm = code == BUCKET and make_bucket() or code == RING and make_ring() or make_log()
-    algorithms[code] = algorithm
+  if algorithms[code] then
+    return algorithms[code]
   end
+  local algorithm
+  if code == '1' then
+--@include token-bucket.lua
+    algorithm = bucket
+  elseif code == '2' then
+--@include sliding-window.lua
+    algorithm = ring
+  else
+--@include sliding-window-log.lua
+    algorithm = log
+  end
+  algorithms[code] = algorithm
   return algorithm
 end
 
---@include penalty-fields.lua
 --@include subject-states.lua
 --@include read-request.lua
+--@include judge-plainly.lua
 
-local function make_whole()
+-- What only penalties, shadow rules, conditions and a clock that stepped back need.
+local function make_whole(states)
+  local now, batch, algorithm_of, entry_of = states.now, states.batch, states.algorithm_of, states.entry_of
+  local stored_in, found_in, touch = states.stored_in, states.found_in, states.touch
+  local ADMITTED, DENIED, NOT_RUN, FORGIVEN = 1, 2, 3, 4
+--@include penalty-fields.lua
 --@include penalty.lua
 --@include judge-rules.lua
 --@include judge-request.lua
@@ -110,20 +110,46 @@ local function make_whole()
   return { decide = decide_whole, keep_moved = keep_moved, add_machine = add_machine, index = index_penalty }
 end
 
--- What only penalties, shadow rules, conditions and a clock that stepped back need.
-local whole
+local whole = false
 
-local function the_whole()
-  whole = whole or make_whole()
-  return whole
-end
-
---@include judge-plainly.lua
 --@include write-subjects.lua
 
-local replies = { now }
-while argument < #ARGV do
-  replies[#replies + 1] = decide()
+local shapes, argument = {}, 1 + ARGV[1]
+for i = 2, argument do
+  shapes[i - 1] = read_shape(ARGV[i])
+end
+
+-- `named` keys were named by the requests before the one in hand.
+local replies, named, last = { now }, 0, #ARGV
+while argument < last do
+  local request, mode = shapes[ARGV[argument + 1] * 1], ARGV[argument + 2]
+  local is_readable, is_quiet = bind(request, named, argument + 2)
+  argument, named = argument + 2 + #request.penalties, named + request.keys
+  request.consumes, request.remembered = mode == '1', mode - 1
+  local is_plain = is_quiet and request.is_plain and request.remembered <= 0
+  local admitted, longest
+  if is_plain then
+    admitted, longest = judge_plainly(request)
+    -- A denial may be a violation.
+    is_plain = admitted or not request.consumes or #request.penalties == 0
+  end
+  if not whole and (batch.has_moved or is_readable and not is_plain) then
+    whole = make_whole({
+      now = now, batch = batch, algorithm_of = algorithm_of, entry_of = entry_of, stored_in = stored_in,
+      found_in = found_in, touch = touch,
+    })
+  end
+  local reply = '2'
+  if is_readable and is_plain then
+    reply = settle_plainly(request, admitted and request.consumes,
+      admitted and '1 0 0' or string.format('0 %d 0', longest))
+    if batch.has_moved and request.consumes then
+      whole.keep_moved(request)
+    end
+  elseif is_readable then
+    reply = whole.decide(request)
+  end
+  replies[#replies + 1] = reply
 end
 for i = 1, #dirty do
   store(dirty[i])

@@ -3,29 +3,45 @@
 -- A request without shadow rules and conditions whose penalties have nothing to say, or a request without any: the same
 -- as in judge-request.lua, without what cannot be.
 
--- Whether no penalty of the request ever left NORMAL, as far as anybody remembers.
-local function is_quiet(request)
-  for i = 1, #request.penalties do
-    local subject = request.penalties[i].subject
-    if subject.states[PENALTY_FIELD] or stored_in(subject, PENALTY_FIELD) then
+-- Whose states the limits and penalties of a request are. Returns whether all keys hold hashes, and whether no penalty of
+-- it ever left NORMAL or saw a violation, as far as anybody remembers.
+local function bind(request, first_key, first_argument)
+  local penalties, rules, is_quiet = request.penalties, request.rules, true
+  for i = 1, #penalties do
+    local one = penalties[i]
+    local subject = subject_of(KEYS[first_key + one.key_position])
+    if not subject then
       return false
     end
+    one.subject, one.text, one.index = subject, ARGV[first_argument + i], KEYS[first_key + one.index_position]
+    is_quiet = is_quiet and not subject.machine and not stored_in(subject, 's')
   end
-  return true
+  for i = 1, #rules do
+    local limits = rules[i].limits
+    for n = 1, #limits do
+      local limit = limits[n]
+      local subject = subject_of(KEYS[first_key + limit.key_position])
+      if not subject then
+        return false
+      end
+      limit.subject, limit.entry = subject, false
+    end
+  end
+  return true, is_quiet
 end
 
 -- Judges all limits and notes in each its entry and how long it makes the request wait. Whether all of them admit, and
 -- the longest wait.
 local function judge_plainly(request)
-  local admitted, longest = true, 0
-  for i = 1, #request.rules do
-    local limits = request.rules[i].limits
+  local rules, admitted, longest = request.rules, true, 0
+  for i = 1, #rules do
+    local limits = rules[i].limits
     for n = 1, #limits do
       local limit = limits[n]
       local algorithm, entry = limit.algorithm, entry_of(limit.subject, limit.field, limit)
       limit.entry = entry
       if algorithm.advance(entry.state, limit, now) then
-        entry.moved, has_moved = true, true
+        entry.moved, batch.has_moved = true, true
       end
       local admits, wait = algorithm.evaluate(entry.state, limit, now)
       limit.wait = wait
@@ -42,53 +58,26 @@ local function judge_plainly(request)
   return admitted, longest
 end
 
-local function charge_plainly(request)
-  for i = 1, #request.rules do
-    local limits = request.rules[i].limits
-    for n = 1, #limits do
-      local limit = limits[n]
-      limit.algorithm.charge(limit.entry.state, limit, now)
-      touch(limit.subject, limit.entry)
-    end
-  end
-end
-
-local function describe_plainly(request, reply)
+-- Charges all limits, if that is to be, and adds to the reply what is left of them.
+local function settle_plainly(request, is_charged, reply)
+  local rules = request.rules
   for _ = 1, #request.penalties do
     reply = reply .. ' 0 0 0 0'
   end
-  for i = 1, #request.rules do
-    local limits, outcome, text = request.rules[i].limits, ADMITTED, ''
+  for i = 1, #rules do
+    local limits, outcome, text = rules[i].limits, ' 1', ''
     for n = 1, #limits do
       local limit = limits[n]
-      local remaining, reset_after = limit.algorithm.report(limit.entry.state, limit, now)
+      local algorithm, entry = limit.algorithm, limit.entry
+      if is_charged then
+        algorithm.charge(entry.state, limit, now)
+        touch(limit.subject, entry)
+      end
+      local remaining, reset_after = algorithm.report(entry.state, limit, now)
       text = text .. string.format(' %d %d %d', remaining, limit.wait, reset_after)
-      outcome = limit.wait == 0 and outcome or DENIED
+      outcome = limit.wait == 0 and outcome or ' 2'
     end
-    reply = reply .. ' ' .. outcome .. text
+    reply = reply .. outcome .. text
   end
   return reply
-end
-
-local function decide()
-  local request = read_request()
-  if not request then
-    return '2'
-  end
-  if not request.is_plain or request.remembered > 0 or not is_quiet(request) then
-    return the_whole().decide(request)
-  end
-  local admitted, longest = judge_plainly(request)
-  if request.consumes then
-    if admitted then
-      charge_plainly(request)
-    elseif #request.penalties > 0 then
-      -- The denial may be a violation.
-      return the_whole().decide(request)
-    end
-    if has_moved then
-      the_whole().keep_moved(request)
-    end
-  end
-  return describe_plainly(request, admitted and '1 0 0' or string.format('0 %d 0', longest))
 end

@@ -76,7 +76,7 @@ end
 -- Fills the excess meter of a limit with the cost of `denials` denials, as far as they fit. Whether any does not.
 local function is_excess(one, limit, denials)
   local full_capacity, full_refill = full_of(limit)
-  local bucket = algorithm_of(BUCKET)
+  local bucket = algorithm_of('1')
   local meter_limit = {
     algorithm = bucket,
     capacity = math.ceil(full_capacity * one.tolerance / 100),
@@ -119,6 +119,7 @@ end
 
 -- Stores what had to be moved because the clock stepped back, even if the request was denied.
 local function keep_moved(request)
+  prepare(request)
   for _, one in ipairs(request.penalties) do
     local entry = machine_of(one)
     if entry.moved then
@@ -127,7 +128,7 @@ local function keep_moved(request)
   end
   for _, rule in ipairs(request.rules) do
     for _, limit in ipairs(rule.limits) do
-      local entry = limit.subject.states[limit.field]
+      local entry = found_in(limit.subject, limit.field)
       if entry and entry.moved then
         touch(limit.subject, entry)
       end
@@ -183,7 +184,7 @@ local function count_remembered(request, before)
     end
     punish(request, outcomes, waits, request.remembered)
   end
-  if has_moved then
+  if batch.has_moved then
     keep_moved(request)
   end
   local reply = { blocked and '3 0 0' or '0 0 0' }
@@ -220,7 +221,7 @@ local function decide_whole(request)
     end
     judge_shadows(request, admitted, outcomes, waits, states)
   end
-  if has_moved and request.consumes then
+  if batch.has_moved and request.consumes then
     keep_moved(request)
   end
   if not admitted then

@@ -18,14 +18,17 @@ end
 
 -- The state of a penalty, advanced to now.
 local function machine_of(one)
-  local entry = one.subject.states[PENALTY_FIELD]
+  local subject = one.subject
+  local entry = subject.machine
   if not entry then
-    entry = { state = penalty.read(stored_in(one.subject, PENALTY_FIELD)), config = one.config, changed = false }
-    entry.text, entry.key, entry.index = one.text, one.key, one.index
-    one.subject.states[PENALTY_FIELD] = entry
+    entry = {
+      state = penalty.read(stored_in(subject, PENALTY_FIELD)), config = one.config, text = one.text, key = subject.key,
+      index = one.index, changed = false, moved = false,
+    }
+    subject.machine = entry
   end
   if penalty.advance(entry.state, one.config, now) then
-    entry.moved, has_moved = true, true
+    entry.moved, batch.has_moved = true, true
   end
   return entry
 end
@@ -69,7 +72,7 @@ local function effective(limit, rule, state)
 end
 
 local function runs(rule, rules, outcomes)
-  if rule.after == NO_CONDITIONS then
+  if rule.after == '-' then
     return true
   end
   for i = 1, #rule.conditions do
@@ -98,7 +101,7 @@ local function judge_rule(rule, at, state, is_supposed)
       current = copy(current)
       limit.algorithm.advance(current, limit, at)
     elseif limit.algorithm.advance(current, limit, now) then
-      entry.moved, has_moved = true, true
+      entry.moved, batch.has_moved = true, true
     end
     local admits, wait = limit.algorithm.evaluate(current, limit, at)
     waits[i] = wait

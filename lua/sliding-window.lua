@@ -26,16 +26,13 @@ local RING_CAPACITY = { 256, 65536, 16777216, 4294967296 }
 
 local ring = {}
 
+-- Exact: times are far below 2^53, see token-bucket.lua.
 local function slot_of(now, width)
-  local into = math.fmod(now, width)
-  if into < 0 then
-    into = into + width
-  end
-  return (now - into) / width
+  return (now - now % width) / width
 end
 
 local function empty_ring(newest)
-  return { newest = newest, counts = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 } }
+  return { newest = newest, used = 0, counts = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 } }
 end
 
 -- The state that is stored, and the moment at which it says nothing any more; nothing stored: an empty one, nil.
@@ -50,13 +47,14 @@ function ring.read(packed, now, limit)
   if seconds * 1000000 ~= window then
     return empty_ring(slot_of(now, width))
   end
-  local state = { newest = newest, counts = { a, b, c, d, e, f, g, h, i, j, k } }
-  return state, ring.ends(state, limit)
+  local used = a + b + c + d + e + f + g + h + i + j + k
+  return { newest = newest, used = used, counts = { a, b, c, d, e, f, g, h, i, j, k } }, (newest + SLOTS + 1) * width
 end
 
 function ring.write(state, limit)
   local bytes = 1
-  for i = 1, SLOTS + 1 do
+  -- No count is above their sum.
+  for i = 1, state.used < 256 and 0 or SLOTS + 1 do
     while bytes < 5 and state.counts[i] >= RING_CAPACITY[bytes] do
       bytes = bytes + 1
     end
@@ -82,36 +80,22 @@ function ring.advance(state, limit, now)
     state.newest = current + 1
     return true
   end
-  local passed = math.min(current - state.newest, SLOTS + 1)
+  local passed = current - state.newest
   if passed > 0 then
-    local counts = {}
+    local counts, used = {}, 0
     for i = 1, SLOTS + 1 do
-      counts[i] = state.counts[i + passed] or 0
+      local count = state.counts[i + passed] or 0
+      counts[i] = count
+      used = used + count
     end
-    state.counts = counts
-    state.newest = current
-    state.used = nil
+    state.counts, state.used, state.newest = counts, used, current
   end
   return false
 end
 
--- Summed once for each state of the counts.
-function ring.used(state)
-  local used = state.used
-  if not used then
-    used = 0
-    for i = 1, SLOTS + 1 do
-      used = used + state.counts[i]
-    end
-    state.used = used
-  end
-  return used
-end
-
 -- The microseconds from `now` until the slot at `index` (1 = oldest) has left the window.
 local function leaves_in(state, index, width, now)
-  local slot = state.newest - (SLOTS + 1) + index
-  return (slot + SLOTS + 1) * width - now
+  return (state.newest + index) * width - now
 end
 
 local function retry_after(state, excess, width, now)
@@ -136,7 +120,7 @@ end
 -- Whether the limit admits its cost in a state that was advanced to now, and else after how many microseconds it
 -- will (-1: never at these limits, because the cost is above its capacity).
 function ring.evaluate(state, limit, now)
-  local used = ring.used(state)
+  local used = state.used
   if used + limit.cost <= limit.capacity then
     return true, 0
   end
@@ -147,8 +131,9 @@ function ring.evaluate(state, limit, now)
 end
 
 function ring.charge(state, limit)
-  state.counts[SLOTS + 1] = state.counts[SLOTS + 1] + limit.cost
-  state.used = nil
+  local counts, cost = state.counts, limit.cost
+  counts[SLOTS + 1] = counts[SLOTS + 1] + cost
+  state.used = state.used + cost
 end
 
 -- Takes back a charge from the slot in which it was counted, if that is still there; without the time of the charge
@@ -165,10 +150,11 @@ function ring.refund(state, limit, charged_at)
     state.counts[index] = state.counts[index] - taken
     left = left - taken
   end
-  state.used = nil
+  state.used = state.used - (limit.cost - left)
 end
 
 -- What could be admitted now (requests), and the microseconds until the window is empty again.
 function ring.report(state, limit, now)
-  return math.max(0, limit.capacity - ring.used(state)), reset_after(state, limit.window / SLOTS, now)
+  local remaining = limit.capacity - state.used
+  return remaining > 0 and remaining or 0, reset_after(state, limit.window / SLOTS, now)
 end

@@ -2,20 +2,19 @@
 -- names it, a state of it when that is first asked for; states are changed in memory and written at the very end
 -- (write-subjects.lua), so that a request sees what those before it in the batch have done.
 
--- One hash as read, and the states of it that were computed since, by key. `false`: the key holds no hash.
+-- One hash as read, by key, with the entries of its states that were computed since, as a list (`first`, its `next`, ...),
+-- and with its penalty (`machine`), if it is the hash of one.
+-- `false`: the key holds no hash.
 local subjects = {}
 
 -- Those of them that are to be written.
 local dirty = {}
 
--- Whether any state had to be moved because the clock stepped back.
-local has_moved = false
-
 local function subject_of(key)
   local subject = subjects[key]
   if subject == nil then
     local stored = redis.pcall('HGETALL', key)
-    subject = not stored.err and { key = key, stored = stored, states = {}, is_dirty = false }
+    subject = not stored.err and { key = key, stored = stored, first = false, machine = false, is_dirty = false }
     subjects[key] = subject
   end
   return subject
@@ -32,12 +31,22 @@ local function stored_in(subject, field)
   return nil
 end
 
+local function found_in(subject, field)
+  local entry = subject.first
+  while entry and entry.field ~= field do
+    entry = entry.next
+  end
+  return entry
+end
+
 local function entry_of(subject, field, limit)
-  local entry = subject.states[field]
+  local entry = found_in(subject, field)
   if not entry then
     local state, ends = limit.algorithm.read(stored_in(subject, field), now, limit)
-    entry = { state = state, stored_until = ends, limit = limit, changed = false, moved = false }
-    subject.states[field] = entry
+    entry = {
+      field = field, state = state, stored_until = ends, limit = limit, changed = false, moved = false, next = subject.first,
+    }
+    subject.first = entry
   end
   return entry
 end

@@ -49,10 +49,10 @@ function bucket.recovers_in(packed, now)
   return state.refill == 0 and 0 or state.whole + 1 - (now - state.last)
 end
 
--- product / divisor as quotient and remainder. Lua's % goes through a rounded division; fmod is exact.
-local function divide(product, divisor)
-  local remainder = math.fmod(product, divisor)
-  return (product - remainder) / divisor, remainder
+-- Below 2^53 a % b is exact for whole numbers, though it rounds a / b: were that rounded up to a whole n > a / b, then
+-- n * b - a <= a / 2^53 < 1, and there is no whole number between. Only meters, which hold up to ten limits, get above.
+local function remainder_of(product, divisor)
+  return product < 9007199254740992 and product % divisor or math.fmod(product, divisor)
 end
 
 -- Brings the state to `now`, in place. Returns whether that has to be stored even if the request is denied: after
@@ -70,10 +70,11 @@ function bucket.advance(state, limit, now)
   if elapsed < 0 then
     return true
   end
-  state.whole = state.whole - elapsed
-  if state.whole < 0 then
-    state.whole, state.fraction = 0, 0
+  local whole = state.whole - elapsed
+  if whole < 0 then
+    whole, state.fraction = 0, 0
   end
+  state.whole = whole
   return false
 end
 
@@ -83,12 +84,9 @@ function bucket.evaluate(state, limit)
   if not (limit.refill > 0 and limit.cost <= limit.capacity) then
     return false, -1
   end
-  local cost_whole, cost_fraction = divide(limit.cost * limit.window, limit.refill)
-  local room_whole, room_fraction = divide(limit.capacity * limit.window, limit.refill)
-  room_whole, room_fraction = room_whole - cost_whole, room_fraction - cost_fraction
-  if room_fraction < 0 then
-    room_whole, room_fraction = room_whole - 1, room_fraction + limit.refill
-  end
+  local refill, room = limit.refill, (limit.capacity - limit.cost) * limit.window
+  local room_fraction = remainder_of(room, refill)
+  local room_whole = (room - room_fraction) / refill
   local excess = state.whole - room_whole
   if excess < 0 or (excess == 0 and state.fraction <= room_fraction) then
     return true, 0
@@ -97,12 +95,14 @@ function bucket.evaluate(state, limit)
 end
 
 function bucket.charge(state, limit)
-  local cost_whole, cost_fraction = divide(limit.cost * limit.window, limit.refill)
-  state.whole = state.whole + cost_whole
-  state.fraction = state.fraction + cost_fraction
-  if state.fraction >= limit.refill then
-    state.whole, state.fraction = state.whole + 1, state.fraction - limit.refill
+  local refill, added = limit.refill, limit.cost * limit.window
+  local added_fraction = remainder_of(added, refill)
+  local fraction = state.fraction + added_fraction
+  local whole = state.whole + (added - added_fraction) / refill
+  if fraction >= refill then
+    whole, fraction = whole + 1, fraction - refill
   end
+  state.whole, state.fraction = whole, fraction
 end
 
 -- Takes back what a charge at limit.refill added, never below no debt: exactly while the refill is that of then, otherwise
@@ -111,11 +111,13 @@ function bucket.refund(state, limit)
   if not (limit.refill > 0) then
     return
   end
-  local cost_whole, cost_fraction = divide(limit.cost * limit.window, limit.refill)
+  local charged = limit.cost * limit.window
+  local fraction = remainder_of(charged, limit.refill)
+  local whole = (charged - fraction) / limit.refill
   if state.refill ~= limit.refill then
-    cost_fraction = 0
+    fraction = 0
   end
-  state.whole, state.fraction = state.whole - cost_whole, state.fraction - cost_fraction
+  state.whole, state.fraction = state.whole - whole, state.fraction - fraction
   if state.fraction < 0 then
     state.whole, state.fraction = state.whole - 1, state.fraction + state.refill
   end
@@ -126,13 +128,14 @@ end
 
 -- What could be admitted now (requests), and the microseconds until the bucket is full again.
 function bucket.report(state, limit)
-  local remaining = 0
-  if limit.refill > 0 then
-    local full_whole, full_fraction = divide(limit.capacity * limit.window, limit.refill)
-    local units = (full_whole - state.whole) * limit.refill + (full_fraction - state.fraction)
+  local remaining, refill, window, whole, fraction = 0, limit.refill, limit.window, state.whole, state.fraction
+  if refill > 0 then
+    local full = limit.capacity * window
+    local full_fraction = remainder_of(full, refill)
+    local units = ((full - full_fraction) / refill - whole) * refill + (full_fraction - fraction)
     if units > 0 then
-      remaining = divide(units, limit.window)
+      remaining = (units - remainder_of(units, window)) / window
     end
   end
-  return remaining, state.fraction > 0 and state.whole + 1 or state.whole
+  return remaining, fraction > 0 and whole + 1 or whole
 end

@@ -1,8 +1,9 @@
 -- write-penalties.lua: what there is to store of a machine. A fragment: included by decide.lua after index-penalties.lua.
 
--- Adds what to store of a machine to the fields and values of its hash. For how many microseconds it matters: nil = for ever.
--- Asked also for a machine that did not change: its meters must not give it an end.
-local function add_machine(changed, entry)
+-- Adds what to store of a machine to the fields and values of its hash, of whose meters there is `longest` to wait for.
+-- Returns for how long all of it matters, as changes_of in write-subjects.lua does. A machine that did not change counts
+-- too: its meters must not give it an end.
+local function add_machine(entry, changed, longest)
   local matters = penalty.matters_for(entry.state, entry.config, now)
   if entry.changed then
     for _, value in ipairs({
@@ -11,6 +12,7 @@ local function add_machine(changed, entry)
     }) do
       changed[#changed + 1] = value
     end
+    longest = math.max(longest, matters or 0)
   end
-  return matters
+  return matters and longest
 end

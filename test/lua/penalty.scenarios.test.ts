@@ -5,6 +5,7 @@ import type { SelectedLimit, SelectedPenalty } from '../../policy/selection.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { Decider, type TimedVerdict } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
+import { aWindow } from '../harness/limits.ts';
 import { aRule } from '../harness/plain.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
@@ -357,4 +358,23 @@ describe('retry_after of who is punished', () => {
       expect((await consumer.ask({ isPeek: true })).code).toBe('admitted');
     },
   );
+});
+
+it('counts a violation also behind a request of the same call that noticed that the clock stepped back', async () => {
+  subjects += 1;
+  const limit = aWindow({ subject: `moved-${subjects}`, capacity: 2 });
+  const penalty = { ...usual, tolerancePercent: 0, warn: { violations: 1, forSeconds: 600 } };
+  const request = {
+    partition: 'p',
+    selection: {
+      rules: [aRule([limit], { penalty: 0 })],
+      penalties: [{ policy: 'test/policy', subject: limit.subject, text: 'consumer=moved', penalty }],
+    },
+  };
+  await setClock(server.redis, BigInt(START + 60 * SECOND));
+  await decider.decide(request);
+  await setClock(server.redis, BigInt(START));
+  const verdicts = await Promise.all([decider.decide(request), decider.decide(request)]);
+  expect(verdicts.map(({ code }) => code)).toEqual(['admitted', 'denied']);
+  expect(verdicts.map(({ penalties }) => penalties[0]?.after)).toEqual(['NORMAL', 'WARN']);
 });

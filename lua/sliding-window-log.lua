@@ -13,10 +13,14 @@ local LOG_TAG = 108
 local LOG_HEADER = 4
 local LOG_ENTRY = 9
 
-local log = {}
+-- The moment at which the state says nothing any more.
+local function log_ends(state, limit)
+  local newest = state.times[#state.times]
+  return newest and newest + limit.window or 0
+end
 
 -- The state that is stored, and the moment at which it says nothing any more; nothing stored: an empty one, nil.
-function log.read(packed, _, limit)
+local function log_read(packed, _, limit)
   local state = { times = {}, costs = {} }
   if not packed or string.byte(packed) ~= LOG_TAG or (#packed - LOG_HEADER) % LOG_ENTRY ~= 0 then
     return state
@@ -30,10 +34,10 @@ function log.read(packed, _, limit)
     state.times[#state.times + 1] = time
     state.costs[#state.costs + 1] = cost
   end
-  return state, log.ends(state, limit)
+  return state, log_ends(state, limit)
 end
 
-function log.write(state, limit)
+local function log_write(state, limit)
   local parts = { struct.pack('>BI3', LOG_TAG, limit.window / 1000000) }
   for i = 1, #state.times do
     parts[i + 1] = struct.pack('>i7I2', state.times[i], state.costs[i])
@@ -41,14 +45,8 @@ function log.write(state, limit)
   return table.concat(parts)
 end
 
--- The moment at which the state says nothing any more.
-function log.ends(state, limit)
-  local newest = state.times[#state.times]
-  return newest and newest + limit.window or 0
-end
-
 -- The microseconds from `now` after which the packed state says nothing any more.
-function log.recovers_in(packed, now)
+local function log_recovers_in(packed, now)
   local _, seconds = struct.unpack('>BI3', packed)
   if #packed == LOG_HEADER then
     return 0
@@ -57,7 +55,7 @@ function log.recovers_in(packed, now)
 end
 
 -- Brings the state to `now`, in place. Returns whether that has to be stored even if the request is denied.
-function log.advance(state, limit, now)
+local function log_advance(state, limit, now)
   local newest = state.times[#state.times]
   local ahead = newest and newest > now and newest - now or 0
   local times, costs = {}, {}
@@ -72,7 +70,7 @@ function log.advance(state, limit, now)
   return ahead > 0
 end
 
-function log.used(state)
+local function log_used(state)
   local used = 0
   for i = 1, #state.costs do
     used = used + state.costs[i]
@@ -82,8 +80,8 @@ end
 
 -- Whether the limit admits its cost in a state that was advanced to now, and else after how many microseconds it
 -- will (-1: never at these limits, because the cost is above its capacity).
-function log.evaluate(state, limit, now)
-  local excess = log.used(state) + limit.cost - limit.capacity
+local function log_evaluate(state, limit, now)
+  local excess = log_used(state) + limit.cost - limit.capacity
   if excess <= 0 then
     return true, 0
   end
@@ -99,7 +97,7 @@ function log.evaluate(state, limit, now)
   return false, -1
 end
 
-function log.charge(state, limit, now)
+local function log_charge(state, limit, now)
   local last = #state.times
   if state.times[last] == now then
     state.costs[last] = state.costs[last] + limit.cost
@@ -111,7 +109,7 @@ end
 
 -- Takes back a charge from the entry of its time, if that is still there; without the time of the charge from the oldest
 -- entries, which would have left first. Never more than they count.
-function log.refund(state, limit, charged_at)
+local function log_refund(state, limit, charged_at)
   local times, costs = {}, {}
   local left = limit.cost
   for i = 1, #state.times do
@@ -129,7 +127,19 @@ function log.refund(state, limit, charged_at)
 end
 
 -- What could be admitted now (requests), and the microseconds until the window is empty again.
-function log.report(state, limit, now)
+local function log_report(state, limit, now)
   local newest = state.times[#state.times]
-  return math.max(0, limit.capacity - log.used(state)), newest and newest + limit.window - now or 0
+  return math.max(0, limit.capacity - log_used(state)), newest and newest + limit.window - now or 0
 end
+
+local log = {
+  read = log_read,
+  write = log_write,
+  ends = log_ends,
+  recovers_in = log_recovers_in,
+  advance = log_advance,
+  evaluate = log_evaluate,
+  charge = log_charge,
+  refund = log_refund,
+  report = log_report,
+}

@@ -24,8 +24,6 @@ local RING_FORMATS = {
 -- The first count that needs more bytes than so many.
 local RING_CAPACITY = { 256, 65536, 16777216, 4294967296 }
 
-local ring = {}
-
 -- Exact: times are far below 2^53, see token-bucket.lua.
 local function slot_of(now, width)
   return (now - now % width) / width
@@ -36,7 +34,7 @@ local function empty_ring(newest)
 end
 
 -- The state that is stored, and the moment at which it says nothing any more; nothing stored: an empty one, nil.
-function ring.read(packed, now, limit)
+local function ring_read(packed, now, limit)
   local window = limit.window
   local width = window / SLOTS
   local bytes = packed and string.byte(packed)
@@ -51,7 +49,7 @@ function ring.read(packed, now, limit)
   return { newest = newest, used = used, counts = { a, b, c, d, e, f, g, h, i, j, k } }, (newest + SLOTS + 1) * width
 end
 
-function ring.write(state, limit)
+local function ring_write(state, limit)
   local bytes = 1
   -- No count is above their sum.
   for i = 1, state.used < 256 and 0 or SLOTS + 1 do
@@ -63,18 +61,18 @@ function ring.write(state, limit)
 end
 
 -- The moment at which the state says nothing any more.
-function ring.ends(state, limit)
+local function ring_ends(state, limit)
   return (state.newest + SLOTS + 1) * limit.window / SLOTS
 end
 
 -- The microseconds from `now` after which the packed state says nothing any more.
-function ring.recovers_in(packed, now)
+local function ring_recovers_in(packed, now)
   local _, newest, seconds = struct.unpack('>Bi5I3', packed)
   return (newest + SLOTS + 1) * seconds * 1000000 / SLOTS - now
 end
 
 -- Brings the state to `now`, in place. Returns whether that has to be stored even if the request is denied.
-function ring.advance(state, limit, now)
+local function ring_advance(state, limit, now)
   local current = slot_of(now, limit.window / SLOTS)
   if state.newest > current + 1 then
     state.newest = current + 1
@@ -119,7 +117,7 @@ end
 
 -- Whether the limit admits its cost in a state that was advanced to now, and else after how many microseconds it
 -- will (-1: never at these limits, because the cost is above its capacity).
-function ring.evaluate(state, limit, now)
+local function ring_evaluate(state, limit, now)
   local used = state.used
   if used + limit.cost <= limit.capacity then
     return true, 0
@@ -130,7 +128,7 @@ function ring.evaluate(state, limit, now)
   return false, retry_after(state, used + limit.cost - limit.capacity, limit.window / SLOTS, now)
 end
 
-function ring.charge(state, limit)
+local function ring_charge(state, limit)
   local counts, cost = state.counts, limit.cost
   counts[SLOTS + 1] = counts[SLOTS + 1] + cost
   state.used = state.used + cost
@@ -138,7 +136,7 @@ end
 
 -- Takes back a charge from the slot in which it was counted, if that is still there; without the time of the charge
 -- from the oldest slots, which would have left first. Never more than they count.
-function ring.refund(state, limit, charged_at)
+local function ring_refund(state, limit, charged_at)
   local first, last = 1, SLOTS + 1
   if charged_at then
     local index = slot_of(charged_at, limit.window / SLOTS) - state.newest + SLOTS + 1
@@ -154,7 +152,19 @@ function ring.refund(state, limit, charged_at)
 end
 
 -- What could be admitted now (requests), and the microseconds until the window is empty again.
-function ring.report(state, limit, now)
+local function ring_report(state, limit, now)
   local remaining = limit.capacity - state.used
   return remaining > 0 and remaining or 0, reset_after(state, limit.window / SLOTS, now)
 end
+
+local ring = {
+  read = ring_read,
+  write = ring_write,
+  ends = ring_ends,
+  recovers_in = ring_recovers_in,
+  advance = ring_advance,
+  evaluate = ring_evaluate,
+  charge = ring_charge,
+  refund = ring_refund,
+  report = ring_report,
+}

@@ -15,37 +15,31 @@
 -- When a limit's refill changes, a fraction is rounded up to one microsecond, once per change.
 --
 -- State: 25 bytes, tag 'b', last (i7, microseconds), whole (I7), fraction (I5), refill (I5). Anything else, or a debt
--- that no limit can bring about, is no state of a bucket and counts as none: nobody is locked out by a broken value.
-
-local BUCKET_TAG = 98
-local BUCKET_FORMAT = '>Bi7I7I5I5'
-local MOST_DEBT = 9007199254 * 1000000
-
-local bucket = {}
+-- that no limit can bring about (above 9,007,199,254 s), is no state of a bucket and counts as none: nobody is locked out by a broken value.
 
 -- The state that is stored, and the moment at which it says nothing any more; nothing stored: an empty one, nil.
-function bucket.read(packed, now)
-  if packed and #packed == 25 and string.byte(packed) == BUCKET_TAG then
-    local _, last, whole, fraction, refill = struct.unpack(BUCKET_FORMAT, packed)
-    if whole <= MOST_DEBT and fraction < refill then
+local function bucket_read(packed, now)
+  if packed and #packed == 25 and string.byte(packed) == 98 then
+    local _, last, whole, fraction, refill = struct.unpack('>Bi7I7I5I5', packed)
+    if whole <= 9007199254000000 and fraction < refill then
       return { last = last, whole = whole, fraction = fraction, refill = refill }, last + whole + 1
     end
   end
   return { last = now, whole = 0, fraction = 0, refill = 0 }
 end
 
-function bucket.write(state)
-  return struct.pack(BUCKET_FORMAT, BUCKET_TAG, state.last, state.whole, state.fraction, state.refill)
+local function bucket_write(state)
+  return struct.pack('>Bi7I7I5I5', 98, state.last, state.whole, state.fraction, state.refill)
 end
 
 -- The moment at which the state says nothing any more.
-function bucket.ends(state)
+local function bucket_ends(state)
   return state.last + state.whole + 1
 end
 
 -- The microseconds from `now` after which the packed state says nothing any more.
-function bucket.recovers_in(packed, now)
-  local state = bucket.read(packed, now)
+local function bucket_recovers_in(packed, now)
+  local state = bucket_read(packed, now)
   return state.refill == 0 and 0 or state.whole + 1 - (now - state.last)
 end
 
@@ -58,7 +52,7 @@ end
 -- Brings the state to `now`, in place. Returns whether that has to be stored even if the request is denied: after
 -- the clock stepped back, debt counts from the new time on, or nobody would be served until the old time returns.
 -- A refill of 0 (the limit is shed) repays nothing differently: debt is time.
-function bucket.advance(state, limit, now)
+local function bucket_advance(state, limit, now)
   if limit.refill > 0 and state.refill ~= limit.refill then
     if state.fraction > 0 then
       state.whole, state.fraction = state.whole + 1, 0
@@ -80,7 +74,7 @@ end
 
 -- Whether the limit admits its cost in a state that was advanced to now, and else after how many microseconds it
 -- will (-1: never at these limits, because it is shed or the cost is above its capacity).
-function bucket.evaluate(state, limit)
+local function bucket_evaluate(state, limit)
   if not (limit.refill > 0 and limit.cost <= limit.capacity) then
     return false, -1
   end
@@ -94,7 +88,7 @@ function bucket.evaluate(state, limit)
   return false, state.fraction > room_fraction and excess + 1 or excess
 end
 
-function bucket.charge(state, limit)
+local function bucket_charge(state, limit)
   local refill, added = limit.refill, limit.cost * limit.window
   local added_fraction = remainder_of(added, refill)
   local fraction = state.fraction + added_fraction
@@ -107,7 +101,7 @@ end
 
 -- Takes back what a charge at limit.refill added, never below no debt: exactly while the refill is that of then, otherwise
 -- in whole microseconds, rounded down. So what was charged less what was taken back keeps the bound.
-function bucket.refund(state, limit)
+local function bucket_refund(state, limit)
   if not (limit.refill > 0) then
     return
   end
@@ -127,7 +121,7 @@ function bucket.refund(state, limit)
 end
 
 -- What could be admitted now (requests), and the microseconds until the bucket is full again.
-function bucket.report(state, limit)
+local function bucket_report(state, limit)
   local remaining, refill, window, whole, fraction = 0, limit.refill, limit.window, state.whole, state.fraction
   if refill > 0 then
     local full = limit.capacity * window
@@ -139,3 +133,15 @@ function bucket.report(state, limit)
   end
   return remaining, fraction > 0 and whole + 1 or whole
 end
+
+local bucket = {
+  read = bucket_read,
+  write = bucket_write,
+  ends = bucket_ends,
+  recovers_in = bucket_recovers_in,
+  advance = bucket_advance,
+  evaluate = bucket_evaluate,
+  charge = bucket_charge,
+  refund = bucket_refund,
+  report = bucket_report,
+}

@@ -44,6 +44,12 @@ const OUTCOMES: readonly (RuleOutcome | undefined)[] = [undefined, 'Admitted', '
 const CODES: readonly (Verdict['code'] | undefined)[] = ['denied', 'admitted', undefined, 'blocked'];
 export const STATES: readonly PenaltyState[] = ['NORMAL', 'WARN', 'THROTTLE', 'TEMP_BLOCK', 'BLOCK'];
 
+/** Of the text of a shape. */
+type Part = string | number;
+
+const areSame = (parts: readonly Part[], others: readonly Part[]): boolean =>
+  parts.length === others.length && parts.every((part, i) => part === others[i]);
+
 /** KEYS and ARGV of the decision script for a batch of requests; see lua/decide.lua. */
 export class DecideArguments {
   readonly keys: string[] = [];
@@ -51,6 +57,9 @@ export class DecideArguments {
   readonly #names: Names;
   /** Numbers of shapes by their text: requests of one batch are mostly alike. */
   readonly #shapes = new Map<string, number>();
+  /** The shape of the request before: most are like it, and comparing parts costs a fraction of joining and looking up. */
+  #lastParts: readonly Part[] = [];
+  #lastShape = 0;
   /** Where the keys of the request in hand begin. */
   #firstKey = 0;
 
@@ -67,13 +76,21 @@ export class DecideArguments {
 
   /** Names the keys of a request; the number of its shape. */
   #shapeOf({ partition, selection }: DecideRequest): number {
-    let text = `${selection.penalties.length} ${selection.rules.length} `;
+    const parts: Part[] = [0, selection.penalties.length, selection.rules.length];
     for (const { subject, penalty } of selection.penalties) {
       const key = this.#key(this.#names.penalty(partition, subject));
-      text += `${key} ${this.#key(this.#names.penaltyIndex(partition))} ${penaltyText(penalty)} `;
+      parts.push(key, this.#key(this.#names.penaltyIndex(partition)), penaltyText(penalty));
     }
-    for (const rule of selection.rules) text += this.#ruleText(partition, rule);
-    text = `${this.keys.length - this.#firstKey} ${text}`;
+    for (const rule of selection.rules) this.#addRule(parts, partition, rule);
+    parts[0] = this.keys.length - this.#firstKey;
+    if (!areSame(parts, this.#lastParts)) {
+      this.#lastParts = parts;
+      this.#lastShape = this.#numberOf(`${parts.join(' ')} `);
+    }
+    return this.#lastShape;
+  }
+
+  #numberOf(text: string): number {
     const known = this.#shapes.get(text);
     if (known !== undefined) return known;
     const number = this.#shapes.size + 1;
@@ -81,20 +98,18 @@ export class DecideArguments {
     return number;
   }
 
-  #ruleText(partition: string, rule: SelectedRule): string {
+  #addRule(parts: Part[], partition: string, rule: SelectedRule): void {
     const penalty = rule.penalty === undefined ? 0 : rule.penalty + 1;
-    const after = rule.after.map((condition) => `${condition.rule + 1}:${OUTCOME_CODES[condition.outcome]}`);
-    const conditions = after.length === 0 ? '-' : after.join(',');
-    let text = `${rule.group} ${penalty} ${rule.throttled ? 1 : 0} ${rule.cost} ${conditions} ${rule.limits.length} `;
+    const conditions = rule.after.length === 0 ? '-' : conditionsText(rule);
+    parts.push(rule.group, penalty, rule.throttled ? 1 : 0, rule.cost, conditions, rule.limits.length);
     let subject = '';
     let key = 0;
     for (const limit of rule.limits) {
       // Limits of one rule count the same subject.
       if (limit.subject !== subject) key = this.#key(this.#names.counters(partition, limit.subject));
       ({ subject } = limit);
-      text += `${key} ${limitText(limit)} `;
+      parts.push(key, limitText(limit));
     }
-    return text;
   }
 
   /** The number of a key among those of the request in hand, from 1. */
@@ -106,7 +121,32 @@ export class DecideArguments {
   }
 }
 
+const conditionsText = ({ after }: SelectedRule): string =>
+  after.map(({ rule, outcome }) => `${rule + 1}:${OUTCOME_CODES[outcome]}`).join(',');
+
+/** The last text of each field, with the numbers that it was made of; emptied when there are this many. */
+const limitTexts = new Map<string, { readonly limit: SelectedLimit; readonly text: string }>();
+const MOST_LIMIT_TEXTS = 10_000;
+
+/** A field names its algorithm and window as well; its numbers change with the tier and the mode, which is seldom. */
 function limitText(limit: SelectedLimit): string {
+  const known = limitTexts.get(limit.field);
+  if (known !== undefined && isSame(known.limit, limit)) return known.text;
+  const text = writeLimit(limit);
+  if (limitTexts.size >= MOST_LIMIT_TEXTS) limitTexts.clear();
+  limitTexts.set(limit.field, { limit, text });
+  return text;
+}
+
+const isSame = (one: SelectedLimit, other: SelectedLimit): boolean =>
+  one.capacity === other.capacity &&
+  one.refill === other.refill &&
+  one.normalCapacity === other.normalCapacity &&
+  one.normalRefill === other.normalRefill &&
+  one.windowSeconds === other.windowSeconds &&
+  one.algorithm === other.algorithm;
+
+function writeLimit(limit: SelectedLimit): string {
   const { field, algorithm, capacity, refill, windowSeconds, normalCapacity, normalRefill } = limit;
   return `${field} ${ALGORITHM_CODES[algorithm]} ${capacity} ${refill} ${windowSeconds} ${normalCapacity},${normalRefill}`;
 }

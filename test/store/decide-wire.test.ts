@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { decodeVerdict } from '../../store/decide-wire.ts';
+import { DecideArguments, decodeVerdict } from '../../store/decide-wire.ts';
+import { createNames } from '../../store/names.ts';
 import { aWindow } from '../harness/limits.ts';
 import { aPenalty } from '../harness/penalties.ts';
 import { plainRequest } from '../harness/plain.ts';
@@ -56,5 +57,27 @@ describe('the verdict on one request', () => {
     ['an unknown outcome', '0 -1 1 7 0 -1 5'],
   ])('is not had from %s', (_title, text) => {
     expect(() => decodeVerdict(request, text)).toThrow(expect.objectContaining({ code: 'BAD_REPLY' }));
+  });
+});
+
+describe('the arguments of a batch', () => {
+  const askedFor = (subject: string, capacity: number) => plainRequest('p', [aWindow({ subject, capacity })]);
+  /** For each request of the batch the text of its shape. */
+  const shapesOf = (requests: readonly ReturnType<typeof askedFor>[]): unknown[] => {
+    const { args } = new DecideArguments(createNames('x'), requests);
+    const count = Number(args[0]);
+    return requests.map((_, i) => args[Number(args[1 + count + 2 * i])]);
+  };
+
+  it('have one shape for all requests that differ in their subjects only', () => {
+    const { args, keys } = new DecideArguments(createNames('x'), [askedFor('alice', 5), askedFor('bob', 5)]);
+    expect(args.slice(0, 1)).toEqual([1]);
+    expect(args.slice(2)).toEqual([1, 1, 1, 1]);
+    expect(keys).toHaveLength(2);
+  });
+
+  it('have the numbers of each request, whatever was asked before it', () => {
+    const texts = shapesOf([askedFor('a', 5), askedFor('b', 6), askedFor('c', 6), askedFor('d', 5)]);
+    expect(texts).toEqual([5, 6, 6, 5].map((capacity) => expect.stringContaining(` 2 ${capacity} ${capacity} 60 `)));
   });
 });

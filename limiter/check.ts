@@ -11,7 +11,7 @@ import {
 import { partitionOf } from '../policy/hash.ts';
 import { type RequestLimit, selectRequestLimit } from '../policy/request-limit.ts';
 import { clientText, type IPAddress, parseIP } from '../policy/ip.ts';
-import { isExemptForEveryone, selectRules } from '../policy/select.ts';
+import { isExemptForEveryone, selectRules, type Surroundings } from '../policy/select.ts';
 import type { RequestContext, Selection, SelectionTrace } from '../policy/selection.ts';
 import type { DomainIndex, Snapshot } from '../policy/snapshot.ts';
 import type { RedisClock } from '../store/clock.ts';
@@ -153,25 +153,34 @@ export class Checker {
     const context = contextOf(request, identification, { address, clientIP });
     const isKnown = identification.kind === 'identified';
     const { isPeek, needsAllLimits, limit } = request;
-    const decision = await this.#decide(domain, context, { isPeek, needsAllLimits, limit, isKnown, trace });
+    const decision = await this.#decide(domain, context, {
+      healths: snapshot.healths,
+      onRule: trace?.onRule,
+      isPeek,
+      needsAllLimits,
+      limit,
+      isKnown,
+      trace,
+    });
     return this.#finish(domain.domain, { decision, tier: context.tier, revision });
   }
 
   async #decide(
     domain: DomainIndex,
     context: RequestContext,
-    options: Pick<CheckRequest, 'isPeek' | 'needsAllLimits' | 'limit'> & {
-      readonly isKnown: boolean;
-      readonly trace: CheckTrace | undefined;
-    },
+    options: Surroundings &
+      Pick<CheckRequest, 'isPeek' | 'needsAllLimits' | 'limit'> & {
+        readonly isKnown: boolean;
+        readonly trace: CheckTrace | undefined;
+      },
   ): Promise<Decision> {
     const { decider, clock, metrics, subjects } = this.#parts;
-    const { isPeek, needsAllLimits, limit, isKnown, trace } = options;
+    const { healths, isPeek, needsAllLimits, limit, isKnown, trace } = options;
     const nowMicros = clock.nowMicros();
     const selected =
       limit === undefined
-        ? selectRules(domain, context, nowMicros, trace?.onRule)
-        : selectRequestLimit(domain, context, nowMicros, limit);
+        ? selectRules(domain, context, nowMicros, options)
+        : selectRequestLimit(domain, context, nowMicros, { limit, healths });
     for (const { policy, rule, input } of selected.missing) metrics.countMissingInput(policy, rule, input);
     if (trace) Object.assign(trace, { context, nowMicros, selection: selected });
     const early = decideWithoutCounters(selected, nowMicros);

@@ -101,6 +101,7 @@ export async function explain(checker: Checker, snapshot: Snapshot, request: Che
   const notes: Noted[] = [];
   const trace: CheckTrace = { onRule: (policy, rule, note) => void notes.push({ policy, rule, note }) };
   const result = await checker.check(snapshot, { ...request, isPeek: true }, trace);
+  const found = { ...trace, healths: snapshot.healths };
   return {
     domain: request.domain,
     revision: result.revision,
@@ -109,7 +110,7 @@ export async function explain(checker: Checker, snapshot: Snapshot, request: Che
     identity: explainIdentity(request, trace),
     tier: explainTier(request, trace),
     store_error: trace.storeError ?? null,
-    policies: (trace.domain?.policies ?? []).map((policy) => explainPolicy(policy, trace, notes)),
+    policies: (trace.domain?.policies ?? []).map((policy) => explainPolicy(policy, found, notes)),
   };
 }
 
@@ -144,10 +145,14 @@ function explainTier({ isTrusted, tier }: CheckRequest, { context }: CheckTrace)
   return { name: context.tier, source: isTrusted && tier !== undefined ? 'caller' : 'consumer' };
 }
 
-function explainPolicy(policy: IndexedPolicy, trace: CheckTrace, notes: readonly Noted[]): ExplainedPolicy {
-  const { selection, context, verdict, nowMicros = 0 } = trace;
+function explainPolicy(
+  policy: IndexedPolicy,
+  trace: CheckTrace & Pick<Snapshot, 'healths'>,
+  notes: readonly Noted[],
+): ExplainedPolicy {
+  const { healths, selection, context, verdict, nowMicros = 0 } = trace;
   const tier = tierFor(policy, context?.tier);
-  const declaring = policy.healths.filter((health) => degrades(health, tier, nowMicros));
+  const declaring = healths.filter((health) => degrades(health, policy.document, tier, nowMicros));
   const penalty = selection?.penalties.findIndex((one) => one.policy === policy.id) ?? -1;
   const [selected, found] = [selection?.penalties[penalty], verdict?.penalties[penalty]];
   return {

@@ -1,5 +1,5 @@
 import { fieldOf, subjectOf } from './hash.ts';
-import { selectRules } from './select.ts';
+import { selectRules, type Surroundings } from './select.ts';
 import type { RequestContext, SelectedRule, Selection } from './selection.ts';
 import type { DomainIndex } from './snapshot.ts';
 
@@ -26,9 +26,9 @@ export function selectRequestLimit(
   domain: DomainIndex,
   context: RequestContext,
   nowMicros: number,
-  limit: RequestLimit,
+  { limit, healths }: Pick<Surroundings, 'healths'> & { readonly limit: RequestLimit },
 ): Selection {
-  const selection = selectRules(domain, context, nowMicros);
+  const selection = selectRules(domain, context, nowMicros, { healths });
   const { rules, missing, exemptions, penalties, blockedBy } = selection;
   if (exemptions.length > 0 && rules.length + missing.length === 0) return selection;
   const rule = ruleOf(domain, context, limit);

@@ -1,4 +1,4 @@
-import type { CompiledLimit, CompiledPenalty, LimitNumbers, OverrideDocument } from './documents.ts';
+import type { CompiledLimit, CompiledPenalty, HealthDocument, LimitNumbers, OverrideDocument } from './documents.ts';
 import { effectiveLimit } from './effective-limits.ts';
 import { stableShare, subjectOf } from './hash.ts';
 import { type EffectiveHealth, effectiveHealth } from './health.ts';
@@ -17,10 +17,19 @@ import type {
 import type { DomainIndex, IndexedExemption, IndexedPolicy, IndexedRule } from './snapshot.ts';
 import { axisValues, subjectText } from './subject.ts';
 
+/** What rules are selected by besides the request and the policies of its domain. */
+export type Surroundings = {
+  /** Those of the whole configuration. */
+  readonly healths: readonly HealthDocument[];
+  /** For explanations. */
+  readonly onRule?: SelectionTrace | undefined;
+};
+
 /** What is known of the request and of the selection while it is made. */
 type Selecting = {
   readonly context: RequestContext;
   readonly nowMicros: number;
+  readonly healths: readonly HealthDocument[];
   readonly trace: SelectionTrace | undefined;
   readonly rules: SelectedRule[];
   readonly penalties: SelectedPenalty[];
@@ -48,11 +57,12 @@ export function selectRules(
   domain: DomainIndex,
   context: RequestContext,
   nowMicros: number,
-  trace?: SelectionTrace,
+  { healths, onRule: trace }: Surroundings,
 ): Selection {
   const selecting: Selecting = {
     context,
     nowMicros,
+    healths,
     trace,
     rules: [],
     penalties: [],
@@ -88,7 +98,7 @@ function isExemptForAnyone({ exemptions }: IndexedPolicy, facts: RequestFacts): 
 }
 
 function selectOfPolicy(selecting: Selecting, policy: IndexedPolicy): void {
-  const { context, nowMicros, rules, trace } = selecting;
+  const { context, nowMicros, healths, rules, trace } = selecting;
   const tier = tierFor(policy, context.tier);
   const exemption = exemptionOf(policy, context, tier);
   if (exemption !== undefined) {
@@ -99,7 +109,7 @@ function selectOfPolicy(selecting: Selecting, policy: IndexedPolicy): void {
   const inHand: PolicyInHand = {
     policy,
     tier,
-    health: effectiveHealth(policy.healths, tier, nowMicros),
+    health: effectiveHealth(healths, policy.document, tier, nowMicros),
     overrides: activeOverrides(policy.overrides, context, nowMicros),
   };
   selecting.positions.clear();

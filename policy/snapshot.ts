@@ -9,7 +9,6 @@ import type {
   PolicyDocument,
 } from './documents.ts';
 import { partitionOf } from './hash.ts';
-import { covers } from './health.ts';
 import { type Matcher, needsIdentity, prepare } from './match.ts';
 import { indexOverrides, type OverrideIndex } from './override.ts';
 import { ownsDomain } from './resource.ts';
@@ -52,8 +51,6 @@ export type IndexedPolicy = {
   /** Each rule after those that it waits for. */
   readonly rules: readonly IndexedRule[];
   readonly penalty: CompiledPenalty | undefined;
-  /** The health objects that may ever cover this policy. */
-  readonly healths: readonly HealthDocument[];
   readonly overrides: OverrideIndex;
 };
 
@@ -75,6 +72,8 @@ export type DomainIndex = {
 export type Snapshot = {
   readonly identity: ConfigurationIdentity;
   readonly domains: ReadonlyMap<string, DomainIndex>;
+  /** Those that say DEGRADED, whether they have ended or not: of each request they are asked whether they concern it. */
+  readonly healths: readonly HealthDocument[];
 };
 
 /** A snapshot of these documents, at once. */
@@ -97,7 +96,8 @@ export function* snapshotInSteps(
 ): Steps<Snapshot> {
   const policies = new Map<string, PolicyDocument[]>();
   const settings = new Map<string, DomainDocument>();
-  const related: Related = { healths: [], overrides: new Map() };
+  const healths: HealthDocument[] = [];
+  const overrides = new Map<string, OverrideDocument[]>();
   for (const document of documents) {
     switch (document.kind) {
       case 'RateLimitPolicy':
@@ -107,10 +107,10 @@ export function* snapshotInSteps(
         settings.set(document.domain, document);
         break;
       case 'RateLimitOverride':
-        add(related.overrides, document.policy, document);
+        add(overrides, document.policy, document);
         break;
       case 'SystemHealth':
-        related.healths.push(document);
+        if (document.mode === 'DEGRADED') healths.push(document);
         break;
     }
     yield;
@@ -119,9 +119,9 @@ export function* snapshotInSteps(
   for (const [domain, members] of policies) {
     const before = held?.domains.get(domain);
     const its = settings.get(domain) ?? defaultsOf(domain, before);
-    domains.set(domain, yield* indexDomain(its, members, related, before));
+    domains.set(domain, yield* indexDomain(its, members, overrides, before));
   }
-  return { identity, domains };
+  return { identity, domains, healths: healths.toSorted(byName) };
 }
 
 /** The settings of a domain of which nothing is said: those of before, if nothing was said then. */
@@ -135,10 +135,9 @@ export function admitsNamespace(settings: DomainDocument, namespace: string): bo
   return ownsDomain(namespace, settings.domain) || settings.grants.includes(namespace);
 }
 
-type Related = {
-  readonly healths: HealthDocument[];
-  readonly overrides: Map<string, OverrideDocument[]>;
-};
+function byName(one: HealthDocument, other: HealthDocument): number {
+  return one.name < other.name ? -1 : 1;
+}
 
 function add<T>(lists: Map<string, T[]>, key: string, item: T): void {
   const list = lists.get(key);
@@ -149,7 +148,7 @@ function add<T>(lists: Map<string, T[]>, key: string, item: T): void {
 function* indexDomain(
   settings: DomainDocument,
   documents: readonly PolicyDocument[],
-  related: Related,
+  overridesOf: ReadonlyMap<string, readonly OverrideDocument[]>,
   before: DomainIndex | undefined,
 ): Steps<DomainIndex> {
   const tiers = new Set<string>();
@@ -160,9 +159,8 @@ function* indexDomain(
     const id = idOf(document);
     // Both are in one order.
     while ((held[place]?.id ?? id) < id) place += 1;
-    const healths = related.healths.filter((health) => covers(health, document));
-    const overrides = yield* indexOverrides(related.overrides.get(id) ?? [], settings.ipv6PrefixLength);
-    policies.push(indexPolicy(document, { index: policies.length, healths, overrides }, held[place]));
+    const overrides = yield* indexOverrides(overridesOf.get(id) ?? [], settings.ipv6PrefixLength);
+    policies.push(indexPolicy(document, { index: policies.length, overrides }, held[place]));
     for (const tier of document.tiers) tiers.add(tier);
     yield;
   }
@@ -240,18 +238,18 @@ function pathsOf({ rules, exemptions }: IndexedPolicy): PathMatcher[] | undefine
 }
 
 /** What an indexed policy has of others than its document. */
-type Surroundings = Pick<IndexedPolicy, 'index' | 'healths' | 'overrides'>;
+type Surroundings = Pick<IndexedPolicy, 'index' | 'overrides'>;
 
 /** `known` may be an earlier form of the same policy, or another one. */
 function indexPolicy(
   document: PolicyDocument,
-  { index, healths, overrides }: Surroundings,
+  { index, overrides }: Surroundings,
   known: IndexedPolicy | undefined,
 ): IndexedPolicy {
-  if (known?.document !== document) return { ...policyOf(document), index, healths, overrides };
+  if (known?.document !== document) return { ...policyOf(document), index, overrides };
   const hasOverrides = known.overrides.size > 0 || overrides.size > 0;
-  if (known.index === index && !hasOverrides && isSameList(known.healths, healths)) return known;
-  return { ...known, index, healths, overrides };
+  if (known.index === index && !hasOverrides) return known;
+  return { ...known, index, overrides };
 }
 
 function policyOf(document: PolicyDocument): Omit<IndexedPolicy, keyof Surroundings> {

@@ -82,7 +82,8 @@ describe('an explanation', () => {
 
   it('says which tier holds and who said so, and which incident degrades it', async () => {
     const health = aHealthDocument({ reason: 'database overload', expiresAt: '2099-01-01T00:00:00Z' });
-    const pro = await explained([policy.document(), health], aCheck({ tier: 'pro' }));
+    const elsewhere = aHealthDocument({ scope: { domains: ['payments.eu'] } });
+    const pro = await explained([policy.document(), elsewhere, health], aCheck({ tier: 'pro' }));
     expect(pro.tier).toEqual({ name: 'pro', source: 'caller' });
     expect(pro.policies[0]).toMatchObject({
       tier: { name: 'pro', source: 'request' },

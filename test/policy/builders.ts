@@ -15,7 +15,9 @@ import type { Penalty } from '../../policy/schema/penalty.ts';
 import type { Limit } from '../../policy/schema/limit.ts';
 import type { RateLimitPolicySpec, Rule } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
-import { buildSnapshot, type ConfigurationIdentity, type DomainIndex } from '../../policy/snapshot.ts';
+import { selectRules } from '../../policy/select.ts';
+import type { RequestContext, Selection } from '../../policy/selection.ts';
+import { buildSnapshot, type ConfigurationIdentity, type DomainIndex, type Snapshot } from '../../policy/snapshot.ts';
 
 export type Tier = NonNullable<RateLimitPolicySpec['tiers']>[number];
 
@@ -118,9 +120,28 @@ export function metadataOf(namespace: string, name: string): Metadata {
 
 const FIRST_REVISION: ConfigurationIdentity = { incarnation: 'first', epoch: 1, revision: 1, manifest: 'm' };
 
+export function snapshotOf(documents: readonly Document[]): Snapshot {
+  return buildSnapshot(FIRST_REVISION, documents);
+}
+
 /** What a limiter would decide a domain by, if these documents were in force. */
 export function indexOf(documents: readonly Document[], domain = 'payments'): DomainIndex {
-  const index = buildSnapshot(FIRST_REVISION, documents).domains.get(domain);
+  return domainOf(snapshotOf(documents), domain);
+}
+
+/** What it would select for a request to that domain. */
+export function selectAmong(
+  documents: readonly Document[],
+  request: RequestContext,
+  nowMicros = 0,
+  domain = 'payments',
+): Selection {
+  const snapshot = snapshotOf(documents);
+  return selectRules(domainOf(snapshot, domain), request, nowMicros, snapshot);
+}
+
+function domainOf({ domains }: Snapshot, domain: string): DomainIndex {
+  const index = domains.get(domain);
   if (index === undefined) throw new RangeError(`no document is of the domain ${domain}`);
   return index;
 }

@@ -5,6 +5,7 @@ import { aHealthDocument } from './builders.ts';
 const NOON = '2026-06-01T12:00:00Z';
 const NOON_MICROS = Date.parse(NOON) * 1000;
 const HOUR_MICROS = 3_600_000_000;
+const POLICY = { domain: 'payments', labels: { layer: 'edge' } };
 const NORMAL = { mode: 'NORMAL', untilMicros: undefined };
 
 const degraded = (expiresAt?: string): ReturnType<typeof aHealthDocument> =>
@@ -68,11 +69,11 @@ describe('a health object', () => {
 
   it('covers the tiers that it names, or all; a tier that is not known only with all', () => {
     const named = [aHealthDocument({ scope: { tiers: ['free'] } })];
-    const modeOf = (tier: string | undefined): string => effectiveHealth(named, tier, NOON_MICROS).mode;
+    const modeOf = (tier: string | undefined): string => effectiveHealth(named, POLICY, tier, NOON_MICROS).mode;
     expect(modeOf('free')).toBe('DEGRADED');
     expect(modeOf('pro')).toBe('NORMAL');
     expect(modeOf(undefined)).toBe('NORMAL');
-    expect(effectiveHealth([degraded()], undefined, NOON_MICROS).mode).toBe('DEGRADED');
+    expect(effectiveHealth([degraded()], POLICY, undefined, NOON_MICROS).mode).toBe('DEGRADED');
   });
 });
 
@@ -94,12 +95,23 @@ describe('several health objects', () => {
     ['one active, one without an end', [short, degraded()], { mode: 'DEGRADED', untilMicros: undefined }],
     ['one active, one NORMAL: NORMAL lifts nothing but itself', [short, normal], until(1)],
   ] as const)('mean DEGRADED until the last active one ends: %s', (_title, healths, expected) => {
-    expect(effectiveHealth(healths, undefined, NOON_MICROS)).toEqual(expected);
+    expect(effectiveHealth(healths, POLICY, undefined, NOON_MICROS)).toEqual(expected);
   });
 
   it('of which some cover a tier end for that tier with these', () => {
     const freeOnly = aHealthDocument({ expiresAt: '2026-06-01T14:00:00Z', scope: { tiers: ['free'] } });
-    expect(effectiveHealth([short, freeOnly], 'free', NOON_MICROS)).toEqual(until(2));
-    expect(effectiveHealth([short, freeOnly], 'pro', NOON_MICROS)).toEqual(until(1));
+    expect(effectiveHealth([short, freeOnly], POLICY, 'free', NOON_MICROS)).toEqual(until(2));
+    expect(effectiveHealth([short, freeOnly], POLICY, 'pro', NOON_MICROS)).toEqual(until(1));
+  });
+
+  it('count for a policy only where they cover it', () => {
+    const others = [
+      aHealthDocument({ scope: { domains: ['payments.eu'] } }),
+      aHealthDocument({ scope: { policySelector: { matchLabels: { layer: 'core' } } } }),
+    ];
+    expect(effectiveHealth(others, POLICY, undefined, NOON_MICROS)).toEqual(NORMAL);
+    const edge = { policySelector: { matchLabels: { layer: 'edge' } } };
+    const its = aHealthDocument({ expiresAt: '2026-06-01T13:00:00Z', scope: edge });
+    expect(effectiveHealth([...others, its], POLICY, undefined, NOON_MICROS)).toEqual(until(1));
   });
 });

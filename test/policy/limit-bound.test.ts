@@ -6,9 +6,8 @@ import type { ValidPolicy } from '../../policy/resource.ts';
 import type { Limit } from '../../policy/schema/limit.ts';
 import type { Match, PathMatcher } from '../../policy/schema/match.ts';
 import type { Rule } from '../../policy/schema/rate-limit-policy.ts';
-import { selectRules } from '../../policy/select.ts';
 import type { RequestContext } from '../../policy/selection.ts';
-import { aLimit, aPolicy, indexOf } from './builders.ts';
+import { aLimit, aPolicy, selectAmong } from './builders.ts';
 
 const limits = (count: number): Limit[] => Array.from({ length: count }, (_, n) => aLimit({ windowSeconds: n + 1 }));
 const path = (type: PathMatcher['type'], value: string): Match => ({ paths: [{ type, value }] });
@@ -171,7 +170,7 @@ const meetings = policies.chain((all) =>
 );
 
 function selected(all: readonly ValidPolicy[], request: RequestContext): number {
-  const { rules } = selectRules(indexOf(all.map(compilePolicy)), request, 0);
+  const { rules } = selectAmong(all.map(compilePolicy), request);
   return rules.flatMap((rule) => rule.limits).length;
 }
 

@@ -10,7 +10,7 @@ import { admits, aJudgedRule, aSelectedLimit, decideOn, denies } from './verdict
 const NOW = Date.parse('2026-06-01T12:00:00Z') * 1000;
 
 const rulesOf = (index: DomainIndex, request: RequestContext): readonly SelectedRule[] =>
-  selectRules(index, request, NOW).rules;
+  selectRules(index, request, NOW, { healths: [] }).rules;
 
 describe('a rule that is enforced for a part of its subjects', () => {
   const SUBJECTS = 10_000;

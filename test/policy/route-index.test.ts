@@ -97,8 +97,8 @@ describe('an index of paths', () => {
             .document(),
         );
         const domain = indexOf(documents);
-        const byIndex = selectRules(domain, { ...request, path: wanted }, 0);
-        const byAll = selectRules(domain, { ...request, path: wanted }, 0, () => undefined);
+        const byIndex = selectRules(domain, { ...request, path: wanted }, 0, { healths: [] });
+        const byAll = selectRules(domain, { ...request, path: wanted }, 0, { healths: [], onRule: () => undefined });
         expect(byIndex).toEqual(byAll);
       }),
       { numRuns: 500 },

@@ -2,9 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { parseIP } from '../../policy/ip.ts';
 import type { Match } from '../../policy/schema/match.ts';
-import { isExemptForEveryone, selectRules } from '../../policy/select.ts';
+import { isExemptForEveryone } from '../../policy/select.ts';
 import type { RequestContext, Selection } from '../../policy/selection.ts';
-import { aPolicy, indexOf, type PolicyBuilder } from './builders.ts';
+import { aPolicy, indexOf, type PolicyBuilder, selectAmong } from './builders.ts';
 
 const NOW = Date.parse('2026-06-01T12:00:00Z') * 1000;
 
@@ -23,7 +23,11 @@ const REQUEST: RequestContext = {
 };
 
 const select = (policies: readonly PolicyBuilder[], request: RequestContext = REQUEST): Selection =>
-  selectRules(indexOf(policies.map((policy) => policy.document())), request, NOW);
+  selectAmong(
+    policies.map((policy) => policy.document()),
+    request,
+    NOW,
+  );
 
 /** What becomes of a rule with this match: it applies, it does not, or this input is missing. */
 function outcome(match: Match, request: RequestContext, policy = aPolicy()): string {

@@ -6,9 +6,8 @@ import type { OverrideDocument } from '../../policy/documents.ts';
 import type { Limit } from '../../policy/schema/limit.ts';
 import type { RateLimitOverrideSpec } from '../../policy/schema/rate-limit-override.ts';
 import type { Algorithm } from '../../policy/schema/rate-limit-policy.ts';
-import { selectRules } from '../../policy/select.ts';
 import type { NegotiatedLimits, RequestContext, Selection } from '../../policy/selection.ts';
-import { aDomainDocument, aHealthDocument, aLimit, anOverrideDocument, aPolicy, indexOf } from './builders.ts';
+import { aDomainDocument, aHealthDocument, aLimit, anOverrideDocument, aPolicy, selectAmong } from './builders.ts';
 
 const NOON = '2026-06-01T12:00:00Z';
 const NOW = Date.parse(NOON) * 1000;
@@ -37,7 +36,7 @@ type Situation = {
 
 function select({ overrides = [], request = REQUEST, policy = POLICY, isDegraded, nowMicros }: Situation): Selection {
   const documents = [policy.document(), ...overrides, ...(isDegraded === true ? [aHealthDocument()] : [])];
-  return selectRules(indexOf(documents), request, nowMicros ?? NOW);
+  return selectAmong(documents, request, nowMicros ?? NOW);
 }
 
 /** What is left of each rule: its capacity, or what was done to it. */
@@ -117,7 +116,7 @@ describe('an override', () => {
 
   it('of a policy touches no other policy', () => {
     const documents = [POLICY.document(), aPolicy().named('other').document(), EXEMPT];
-    const { rules } = selectRules(indexOf(documents), REQUEST, NOW);
+    const { rules } = selectAmong(documents, REQUEST, NOW);
     expect(rules.map(({ policy }) => policy)).toEqual(['payments/other']);
   });
 
@@ -306,7 +305,7 @@ describe('an override of an IPv6 client', () => {
     const request = { address, clientIP: address && clientText(address, ipv6PrefixLength) };
     const policy = aPolicy().withRule({ countBy: ['clientIP'] });
     const documents = [policy.document(), domain, blocked];
-    return selectRules(indexOf(documents), request, NOW).blockedBy !== undefined;
+    return selectAmong(documents, request, NOW).blockedBy !== undefined;
   };
 
   it.each([
@@ -341,7 +340,7 @@ describe('health objects that select policies', () => {
       aHealthDocument({ mode: 'NORMAL' }),
       aHealthDocument({ ...edge, expiresAt: '2026-06-01T14:00:00Z' }),
     ];
-    const limits = selectRules(indexOf(documents), REQUEST, NOW).rules.flatMap((rule) => rule.limits);
+    const limits = selectAmong(documents, REQUEST, NOW).rules.flatMap((rule) => rule.limits);
     expect(limits.map(({ policy, mode, modeUntilMicros }) => [policy, mode, modeUntilMicros])).toEqual([
       ['payments/core', 'NORMAL', undefined],
       ['payments/edge', 'DEGRADED', NOW + 7_200_000_000],

@@ -2,9 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Rule } from '../../policy/schema/rate-limit-policy.ts';
-import { selectRules } from '../../policy/select.ts';
 import type { RequestContext, SelectedRule, Selection } from '../../policy/selection.ts';
-import { aPolicy, indexOf, type PolicyBuilder } from './builders.ts';
+import { aPolicy, selectAmong, type PolicyBuilder } from './builders.ts';
 
 const REQUEST: RequestContext = {
   path: '/v1/users',
@@ -14,7 +13,10 @@ const REQUEST: RequestContext = {
 };
 
 function select(policies: readonly PolicyBuilder[], request: RequestContext = REQUEST): Selection {
-  return selectRules(indexOf(policies.map((policy) => policy.document())), request, 0);
+  return selectAmong(
+    policies.map((policy) => policy.document()),
+    request,
+  );
 }
 
 const namesOf = ({ rules }: Selection): string[] => rules.map(({ rule }) => rule);

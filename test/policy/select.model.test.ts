@@ -10,9 +10,8 @@ import type { Match } from '../../policy/schema/match.ts';
 import type { RateLimitOverrideSpec } from '../../policy/schema/rate-limit-override.ts';
 import type { RateLimitPolicySpec, Rule } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
-import { selectRules } from '../../policy/select.ts';
 import type { RequestContext, Selection } from '../../policy/selection.ts';
-import { aDomainDocument, aHealthDocument, anOverrideDocument, indexOf, metadataOf } from './builders.ts';
+import { aDomainDocument, aHealthDocument, anOverrideDocument, metadataOf, selectAmong } from './builders.ts';
 import { type Bits, evaluate, type ModelRequest, type Outcome, type World } from './select-model.ts';
 
 const NOW_MILLIS = Date.parse('2026-06-01T12:00:00Z');
@@ -306,10 +305,10 @@ describe('the rules that are selected', () => {
     const seen = { applied: 0, missing: 0, exempted: 0, overridden: 0, blocked: 0, waiting: 0, degraded: 0, shadow: 0 };
     fc.assert(
       fc.property(world, fc.array(request, { minLength: 1, maxLength: 5 }), (given, requests) => {
-        const index = indexOf(documentsOf(given));
+        const documents = documentsOf(given);
         for (const asked of requests) {
           const expected = evaluate(given, asked);
-          const selection = selectRules(index, contextOf(asked, given.ipv6PrefixLength), NOW_MILLIS * 1000);
+          const selection = selectAmong(documents, contextOf(asked, given.ipv6PrefixLength), NOW_MILLIS * 1000);
           const numbers = expected.rules.map(({ group: _group, subject: _subject, ...rest }) => rest);
           expect(inWordsOfTheModel(selection)).toEqual({ ...expected, rules: numbers });
           const inGroups = new Pairs();

@@ -2,9 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { Limit } from '../../policy/schema/limit.ts';
 import type { Rule } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
-import { selectRules } from '../../policy/select.ts';
 import type { RequestContext, SelectedLimit, Selection } from '../../policy/selection.ts';
-import { aHealthDocument, aLimit, aPolicy, type PolicyBuilder, indexOf } from './builders.ts';
+import { aHealthDocument, aLimit, aPolicy, type PolicyBuilder, selectAmong } from './builders.ts';
 
 const NOW = Date.parse('2026-06-01T12:00:00Z') * 1000;
 
@@ -25,7 +24,7 @@ function select(
   request: RequestContext = REQUEST,
   healths: Partial<SystemHealthSpec>[] = [],
 ): Selection {
-  return selectRules(indexOf([policy.document(), ...healths.map(aHealthDocument)]), request, NOW);
+  return selectAmong([policy.document(), ...healths.map(aHealthDocument)], request, NOW);
 }
 
 const NOTHING = { rules: [], penalties: [], missing: [], exemptions: [], overrides: [], blockedBy: undefined };
@@ -178,7 +177,7 @@ describe('a rule', () => {
       aPolicy().named('c').forDomain('payments.eu').document(),
     ];
     const policiesOf = (domain: string): string[] =>
-      selectRules(indexOf(documents, domain), REQUEST, NOW).rules.map(({ policy }) => policy);
+      selectAmong(documents, REQUEST, NOW, domain).rules.map(({ policy }) => policy);
     expect(policiesOf('payments')).toEqual(['payments/a', 'payments/b']);
     expect(policiesOf('payments.eu')).toEqual(['payments/c']);
   });
@@ -207,8 +206,8 @@ describe('the tier of a request', () => {
       .named('other')
       .withTier('basic', { default: true, limits: [aLimit({ requests: 7 })] })
       .withRule({ limitsFrom: 'Tier' });
-    const index = indexOf([tiered.document(), other.document()]);
-    const limits = limitsOf(selectRules(index, { ...REQUEST, tier: 'pro' }, NOW));
+    const documents = [tiered.document(), other.document()];
+    const limits = limitsOf(selectAmong(documents, { ...REQUEST, tier: 'pro' }, NOW));
     expect(limits.map(({ tier, refill }) => [tier, refill])).toEqual([
       ['pro', 100],
       ['basic', 7],

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { Document } from '../../policy/documents.ts';
+import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
 import { buildSnapshot } from '../../policy/snapshot.ts';
 import { aHealthDocument, aPolicy, indexOf } from './builders.ts';
 
@@ -28,17 +30,13 @@ describe('a snapshot', () => {
     expect(index.tiers).toEqual(new Set(['free', 'pro']));
   });
 
-  it('keeps with a policy the health objects that may cover it', () => {
-    const healths = [
-      aHealthDocument({ reason: 'everything' }),
-      aHealthDocument({ reason: 'this', scope: { domains: ['payments'] } }),
-      aHealthDocument({ reason: 'another', scope: { domains: ['payments.eu'] } }),
-    ];
-    const index = indexOf([aPolicy().document(), ...healths]);
-    expect(index.policies.flatMap((policy) => policy.healths.map(({ reason }) => reason))).toEqual([
-      'everything',
-      'this',
-    ]);
+  it('has the health objects that say DEGRADED by name, in whatever order they come', () => {
+    const named = (name: string, spec: Partial<SystemHealthSpec> = {}) => ({ ...aHealthDocument(spec), name });
+    const healths = [named('b'), named('c', { mode: 'NORMAL' }), named('a', { scope: { domains: ['payments.eu'] } })];
+    const namesOf = (documents: readonly Document[]) =>
+      buildSnapshot(IDENTITY, documents).healths.map(({ name }) => name);
+    expect(namesOf(healths)).toEqual(['a', 'b']);
+    expect(namesOf(healths.toReversed())).toEqual(['a', 'b']);
   });
 
   it('gives the counters of each domain a slot of their own', () => {

@@ -1,12 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { selectRules } from '../../policy/select.ts';
 import type { RequestContext } from '../../policy/selection.ts';
-import { aPolicy, indexOf } from './builders.ts';
+import { aPolicy, selectAmong } from './builders.ts';
 
 /** The subject under which a request is counted by these axes. */
 function subject(countBy: string[], request: RequestContext): string | undefined {
-  return selectRules(indexOf([aPolicy().withRule({ countBy }).document()]), request, 0).rules[0]?.limits[0]?.subject;
+  return selectAmong([aPolicy().withRule({ countBy }).document()], request).rules[0]?.limits[0]?.subject;
 }
 
 const AXES = ['consumer', 'tenant', 'header:a', 'header:b', 'descriptor:a', 'attribute:a'] as const;

@@ -1,14 +1,21 @@
 import { hashOfKey, recordNameOf } from '../../policy/api-key.ts';
 import { compileResource } from '../../policy/compile.ts';
 import { type ManifestEntry, type StoredDocument, toStored } from '../../policy/documents.ts';
-import { buildManifest } from '../../policy/manifest.ts';
+import { buildManifest, entryId } from '../../policy/manifest.ts';
 import type { RawResource } from '../../policy/resource.ts';
 import type { RateLimitDomainSpec } from '../../policy/schema/rate-limit-domain.ts';
 import type { RateLimitOverrideSpec } from '../../policy/schema/rate-limit-override.ts';
 import type { RateLimitPolicySpec } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
 import { validate } from '../../policy/validate.ts';
-import { type Head, publish, readHead, readManifest, writeDocuments } from '../../store/configuration.ts';
+import {
+  type Head,
+  type LoadedManifest,
+  publish,
+  readHead,
+  readManifest,
+  writeDocuments,
+} from '../../store/configuration.ts';
 import { type ConsumerRecord, writeKeySet } from '../../store/consumer-keys.ts';
 import type { Names } from '../../store/names.ts';
 import type { Redis } from 'ioredis';
@@ -60,15 +67,18 @@ function compiled(raw: RawResource): Entry {
   return { resource: raw, document: toStored(document) };
 }
 
+const NOTHING: LoadedManifest = { entries: new Map(), parts: [] };
+
 /** Puts exactly these objects in force, as the next revision of the incarnation that is there. */
 export async function publishEntries(target: Target, entries: readonly Entry[]): Promise<Published> {
   const { redis, names, owner } = target;
   const seen = await readHead(redis, names);
   const revision = (seen?.revision ?? 0) + 1;
-  const manifest = buildManifest(entries.map((entry) => toManifestEntry(entry, revision)));
+  const inForce = seen === undefined ? NOTHING : await readManifest(redis, names, seen.manifest);
+  const manifest = buildManifest(entries.map((entry) => toManifestEntry(entry, inForce.entries, revision)));
   const documents = [manifest.index, ...manifest.shards, ...entries.map(({ document }) => document)];
   const references = new Set(documents.map(({ name }) => name));
-  const before = seen === undefined ? new Set<string>() : await referencesOf(target, seen);
+  const before = new Set([...inForce.parts, ...[...inForce.entries.values()].map(({ document }) => document)]);
   const incarnation = seen?.incarnation ?? `incarnation-${process.hrtime.bigint()}`;
   const next = { incarnation, epoch: seen?.epoch ?? 1, revision, manifest: manifest.index.name };
   await writeDocuments(redis, names, documents);
@@ -82,14 +92,17 @@ export async function publishEntries(target: Target, entries: readonly Entry[]):
   return next;
 }
 
-async function referencesOf({ redis, names }: Target, head: Head): Promise<Set<string>> {
-  const { entries, parts } = await readManifest(redis, names, head.manifest);
-  return new Set([...parts, ...[...entries.values()].map(({ document }) => document)]);
-}
-
-function toManifestEntry({ resource, document }: Entry, revision: number): ManifestEntry {
+/** As the operator does it: an entry tells since which revision its document is in force. */
+function toManifestEntry(
+  { resource, document }: Entry,
+  inForce: LoadedManifest['entries'],
+  revision: number,
+): ManifestEntry {
+  const { kind } = resource;
   const { namespace, name, uid, generation } = resource.metadata;
-  return { kind: resource.kind, namespace, name, uid, generation, revision, document: document.name };
+  const before = inForce.get(entryId({ kind, namespace, name }));
+  const since = before?.document === document.name ? before.revision : revision;
+  return { kind, namespace, name, uid, generation, revision: since, document: document.name };
 }
 
 export type TestKey = { readonly key: string } & Partial<ConsumerRecord>;

@@ -2,6 +2,8 @@ import { isPlaceholder, segmentsOf } from './match.ts';
 import type { PathMatcher } from './schema/match.ts';
 
 type Node<T> = {
+  /** Who may change it: what an index shares with its copy is nobody's. */
+  readonly owner: object;
   readonly literal: Map<string, Node<T>>;
   /** Below a placeholder. */
   placeholder: Node<T> | undefined;
@@ -13,8 +15,22 @@ type Node<T> = {
   readonly inside: T[];
 };
 
-function newNode<T>(): Node<T> {
-  return { literal: new Map(), placeholder: undefined, exact: [], covering: [], inside: [] };
+function newNode<T>(owner: object): Node<T> {
+  return { owner, literal: new Map(), placeholder: undefined, exact: [], covering: [], inside: [] };
+}
+
+/** A node that this owner may change: the same one, or one like it. */
+function owned<T>(node: Node<T>, owner: object): Node<T> {
+  if (node.owner === owner) return node;
+  const { literal, placeholder, exact, covering, inside } = node;
+  return {
+    owner,
+    literal: new Map(literal),
+    placeholder,
+    exact: [...exact],
+    covering: [...covering],
+    inside: [...inside],
+  };
 }
 
 /**
@@ -22,15 +38,44 @@ function newNode<T>(): Node<T> {
  * followed to its literal child and to the placeholder, so a lookup costs what the path is long.
  */
 export class RouteIndex<T> {
-  readonly #root = newNode<T>();
+  #owner: object = {};
+  #root: Node<T> = newNode(this.#owner);
+
+  /** One that can be changed without changing this one. What is changed in neither is shared. */
+  copy(): RouteIndex<T> {
+    const copy = new RouteIndex<T>();
+    copy.#root = this.#root;
+    this.#owner = {};
+    return copy;
+  }
 
   add(matcher: PathMatcher, item: T): void {
-    const { segments, isInside } = placeOf(matcher);
-    let node = this.#root;
-    for (const segment of segments) node = childFor(node, segment, matcher.type === 'Template');
-    if (matcher.type !== 'Prefix') node.exact.push(item);
-    else if (isInside) node.inside.push(item);
-    else node.covering.push(item);
+    const place = placeOf(matcher);
+    listOf(this.#wayTo(place).node, place).push(item);
+  }
+
+  /** Takes away what was added with the same matcher. */
+  remove(matcher: PathMatcher, item: T): void {
+    const place = placeOf(matcher);
+    const { node, parents } = this.#wayTo(place);
+    const list = listOf(node, place);
+    const index = list.indexOf(item);
+    if (index >= 0) list.splice(index, 1);
+    prune(parents, node, place);
+  }
+
+  /** The node of a place and those above it, from the root on, all of them ours to change. */
+  #wayTo(place: Place): { readonly node: Node<T>; readonly parents: readonly Node<T>[] } {
+    const parents: Node<T>[] = [];
+    let node = (this.#root = owned(this.#root, this.#owner));
+    for (const segment of place.segments) {
+      const known = childOf(node, segment, place);
+      const child = known === undefined ? newNode<T>(this.#owner) : owned(known, this.#owner);
+      if (child !== known) setChild(node, segment, place, child);
+      parents.push(node);
+      node = child;
+    }
+    return { node, parents };
   }
 
   /** Items of all matchers that match a normalised path; an item may come more than once. */
@@ -44,27 +89,53 @@ export class RouteIndex<T> {
   overlapping(matcher: PathMatcher): T[] {
     if (matcher.type === 'Exact') return this.matching(matcher.value);
     const found: T[] = [];
-    collectOverlapping(this.#root, { ...placeOf(matcher), type: matcher.type }, 0, found);
+    collectOverlapping(this.#root, placeOf(matcher), 0, found);
     return found;
   }
 }
 
-type Place = { readonly segments: readonly string[]; readonly isInside: boolean };
+/** Where in the tree a matcher stands. */
+type Place = {
+  readonly type: PathMatcher['type'];
+  readonly segments: readonly string[];
+  readonly isInside: boolean;
+};
 
 /** A prefix that ends with a slash stands at the path before the slash. */
 function placeOf({ type, value }: PathMatcher): Place {
   const segments = segmentsOf(value);
   const isInside = type === 'Prefix' && segments.at(-1) === '';
-  return { segments: isInside ? segments.slice(0, -1) : segments, isInside };
+  return { type, segments: isInside ? segments.slice(0, -1) : segments, isInside };
 }
 
-function childFor<T>(node: Node<T>, segment: string, isTemplate: boolean): Node<T> {
-  if (isTemplate && isPlaceholder(segment)) return (node.placeholder ??= newNode());
-  const known = node.literal.get(segment);
-  if (known !== undefined) return known;
-  const child = newNode<T>();
-  node.literal.set(segment, child);
-  return child;
+function listOf<T>(node: Node<T>, { type, isInside }: Place): T[] {
+  if (type !== 'Prefix') return node.exact;
+  return isInside ? node.inside : node.covering;
+}
+
+function childOf<T>(node: Node<T>, segment: string, { type }: Place): Node<T> | undefined {
+  return type === 'Template' && isPlaceholder(segment) ? node.placeholder : node.literal.get(segment);
+}
+
+function setChild<T>(node: Node<T>, segment: string, { type }: Place, child: Node<T> | undefined): void {
+  if (type === 'Template' && isPlaceholder(segment)) node.placeholder = child;
+  else if (child === undefined) node.literal.delete(segment);
+  else node.literal.set(segment, child);
+}
+
+/** Lets go of a node of which nothing is left, and of those above it that had nothing else. */
+function prune<T>(parents: readonly Node<T>[], node: Node<T>, place: Place): void {
+  let below = node;
+  for (let depth = parents.length - 1; depth >= 0 && isEmpty(below); depth -= 1) {
+    const [parent, segment] = [parents[depth], place.segments[depth]];
+    if (parent === undefined || segment === undefined) return;
+    setChild(parent, segment, place, undefined);
+    below = parent;
+  }
+}
+
+function isEmpty<T>({ literal, placeholder, exact, covering, inside }: Node<T>): boolean {
+  return literal.size + exact.length + covering.length + inside.length === 0 && placeholder === undefined;
 }
 
 function collectMatching<T>(node: Node<T>, segments: readonly string[], depth: number, found: T[]): void {
@@ -80,9 +151,7 @@ function collectMatching<T>(node: Node<T>, segments: readonly string[], depth: n
   if (node.placeholder !== undefined && segment !== '') collectMatching(node.placeholder, segments, depth + 1, found);
 }
 
-type Query = Place & { readonly type: PathMatcher['type'] };
-
-function collectOverlapping<T>(node: Node<T>, query: Query, depth: number, found: T[]): void {
+function collectOverlapping<T>(node: Node<T>, query: Place, depth: number, found: T[]): void {
   const segment = query.segments[depth];
   if (segment === undefined) {
     if (query.type === 'Prefix') collectAll(node, found, query.isInside);

@@ -85,6 +85,29 @@ describe('an index of paths', () => {
     expect(indexing([other]).overlapping(one)).toEqual([]);
   });
 
+  it('that was copied and changed finds what one finds that was made so, and leaves the other as it was', () => {
+    fc.assert(
+      fc.property(matchers, matchers, fc.array(fc.nat({ max: 11 })), path, (first, second, removed, wanted) => {
+        const index = indexing(first);
+        const before = index.matching(wanted);
+        const copy = index.copy();
+        const kept = first.map((one, i) => [one, i] as const).filter(([, i]) => !removed.includes(i));
+        first.forEach((one, i) => (removed.includes(i) ? copy.remove(one, i) : undefined));
+        second.forEach((one, i) => copy.add(one, first.length + i));
+        // The one that was copied is changed as well: neither may show in the other.
+        const changed = index.copy();
+        index.add({ type: 'Prefix', value: '/' }, -1);
+        const made = new RouteIndex<number>();
+        for (const [one, i] of kept) made.add(one, i);
+        second.forEach((one, i) => made.add(one, first.length + i));
+        expect(positions(copy.matching(wanted))).toEqual(positions(made.matching(wanted)));
+        expect(changed.matching(wanted)).toEqual(before);
+        expect(positions(index.matching(wanted))).toEqual([-1, ...positions(before)]);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
   it('of many policies selects what looking at each of them selects', () => {
     const rule = fc.record({ paths: fc.option(fc.array(matcher, { minLength: 1, maxLength: 3 }), { nil: undefined }) });
     const request = { consumer: 'caller:acme' };

@@ -1,8 +1,7 @@
 import { z } from 'zod';
 import { digest } from '../policy/hash.ts';
-import { type Snapshot, snapshotInSteps } from '../policy/snapshot.ts';
-import { type Documents, NO_DOCUMENTS, readDocumentsOf } from './documents.ts';
-import { inSlices, type Turns } from './slices.ts';
+import { type Configuration, loadConfiguration } from './configuration.ts';
+import type { Turns } from './slices.ts';
 
 /** What the operator hands out of the configuration in force: all that is needed while Redis is away. */
 const handedOut = z.object({
@@ -20,10 +19,8 @@ const handedOut = z.object({
 const MAX_BYTES = 64 * 1024 * 1024;
 const DEADLINE_MILLIS = 5_000;
 
-export type ColdStart = { readonly snapshot: Snapshot; readonly documents: Documents };
-
 /** The configuration in force, from the operator. Throws Error that says why it cannot be used. */
-export async function fetchConfiguration(url: string, owner: string, turns: Turns): Promise<ColdStart> {
+export async function fetchConfiguration(url: string, owner: string, turns: Turns): Promise<Configuration> {
   const response = await fetch(url, { signal: AbortSignal.timeout(DEADLINE_MILLIS), redirect: 'error' });
   if (response.status !== 200) {
     await response.body?.cancel();
@@ -40,9 +37,7 @@ export async function fetchConfiguration(url: string, owner: string, turns: Turn
     return text;
   };
   const textsOf = async (names: readonly string[]) => new Map(names.map((name) => [name, textOf(name)]));
-  const documents = await readDocumentsOf(identity.manifest, NO_DOCUMENTS, { textsOf, turns });
-  const snapshot = await inSlices(snapshotInSteps(identity, documents.byName.values()), turns);
-  return { snapshot, documents };
+  return await loadConfiguration(identity, undefined, { textsOf, turns });
 }
 
 async function boundedText(response: Response): Promise<string> {

@@ -1,7 +1,7 @@
 import type { RedisClient } from '../store/connection.ts';
 import type { Logger } from 'pino';
 import { FORMAT, UnreadableDocument } from '../policy/documents.ts';
-import { type ConfigurationIdentity, isNewer, type Snapshot, snapshotInSteps } from '../policy/snapshot.ts';
+import { type ConfigurationIdentity, isNewer, type Snapshot } from '../policy/snapshot.ts';
 import { type Acknowledgement, acknowledge, withdraw } from '../store/acknowledgements.ts';
 import type { RedisClock } from '../store/clock.ts';
 import { type Head, readDocuments } from '../store/configuration.ts';
@@ -10,9 +10,9 @@ import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
 import type { KeyCache } from './key-cache.ts';
 import { fetchConfiguration } from './cold-start.ts';
-import { type Documents, NO_DOCUMENTS, readDocumentsOf } from './documents.ts';
+import { type Configuration, loadConfiguration, sizeOf } from './configuration.ts';
 import { PodCount } from './pod-count.ts';
-import { inSlices, restOneTurn, type Turns } from './slices.ts';
+import { restOneTurn, type Turns } from './slices.ts';
 
 export type LoaderOptions = {
   readonly redis: RedisClient;
@@ -47,8 +47,7 @@ const ATTEMPTS = 3;
  */
 export class SnapshotLoader {
   readonly #options: LoaderOptions;
-  #snapshot: Snapshot | undefined;
-  #documents: Documents = NO_DOCUMENTS;
+  #held: Configuration | undefined;
   #sinceMicros: number | undefined;
   #problem: string | undefined;
   /** The manifest that could not be read: it is not tried again. */
@@ -79,7 +78,7 @@ export class SnapshotLoader {
 
   /** What is enforced; undefined until the first configuration was loaded. */
   get snapshot(): Snapshot | undefined {
-    return this.#snapshot;
+    return this.#held?.snapshot;
   }
 
   /** Why a newer configuration is not enforced, if so. */
@@ -153,17 +152,16 @@ export class SnapshotLoader {
   /** What is held is never replaced by this: it may be newer. */
   async #startWithoutRedis(): Promise<void> {
     const { snapshotUrl, owner, clock, log } = this.#options;
-    if (snapshotUrl === undefined || this.#snapshot !== undefined || this.#isStopped) return;
+    if (snapshotUrl === undefined || this.#held !== undefined || this.#isStopped) return;
     try {
       const { snapshot, documents } = await fetchConfiguration(snapshotUrl, owner, this.#turns);
-      this.#snapshot = snapshot;
-      this.#documents = documents;
+      this.#held = { snapshot, documents };
       this.#sinceMicros = clock.nowMicros();
       this.#isFromOperator = true;
       this.#confirmedAtMillis = clock.monotonicMillis();
       this.#problem = undefined;
       const { revision } = snapshot.identity;
-      log.warn({ event: 'snapshot_loaded', source: 'operator', revision, documents: documents.byName.size });
+      log.warn({ event: 'snapshot_loaded', source: 'operator', revision, documents: sizeOf(documents) });
     } catch (error) {
       if (this.#isStopped) return;
       const why = error instanceof Error ? error.message : String(error);
@@ -200,7 +198,7 @@ export class SnapshotLoader {
     clock.observe(redisMicros, sentAt);
     this.#lastAnnounced = announced;
     this.#pods.seen(pods);
-    if (head?.owner === owner && head.manifest === this.#snapshot?.identity.manifest) this.#confirmedAtMillis = sentAt;
+    if (head?.owner === owner && head.manifest === this.snapshot?.identity.manifest) this.#confirmedAtMillis = sentAt;
     return head;
   }
 
@@ -209,7 +207,7 @@ export class SnapshotLoader {
     return {
       pod,
       instance,
-      ...(this.#snapshot === undefined ? {} : { identity: this.#snapshot.identity }),
+      ...(this.#held === undefined ? {} : { identity: this.#held.snapshot.identity }),
       ...(this.#sinceMicros === undefined ? {} : { sinceMicros: this.#sinceMicros }),
       formats: [FORMAT],
       keySequence: keys.sequence,
@@ -229,13 +227,13 @@ export class SnapshotLoader {
     }
     if (head.manifest === this.#unreadable) return false;
     this.#problem = undefined;
-    return isNewer(head, this.#snapshot?.identity);
+    return isNewer(head, this.snapshot?.identity);
   }
 
   async #follow(head: Head): Promise<void> {
     const { owner: _owner, ...identity } = head;
-    if (this.#snapshot?.identity.manifest === head.manifest) {
-      this.#snapshot = { ...this.#snapshot, identity };
+    if (this.#held?.snapshot.identity.manifest === head.manifest) {
+      this.#held = { ...this.#held, snapshot: { ...this.#held.snapshot, identity } };
       return;
     }
     try {
@@ -253,15 +251,11 @@ export class SnapshotLoader {
     try {
       const textsOf = (wanted: readonly string[]) => readDocuments(redis, names, wanted);
       const source = { textsOf, turns: this.#turns };
-      const { fetched, ...documents } = await readDocumentsOf(identity.manifest, this.#documents, source);
-      const { byName } = documents;
-      const steps = snapshotInSteps(identity, byName.values(), this.#snapshot);
-      const snapshot = await inSlices(steps, this.#turns);
-      this.#snapshot = snapshot;
-      this.#documents = documents;
+      const { snapshot, documents, fetched } = await loadConfiguration(identity, this.#held, source);
+      this.#held = { snapshot, documents };
       this.#sinceMicros = clock.nowMicros();
       this.#problem = undefined;
-      log.info({ event: 'snapshot_loaded', revision: identity.revision, documents: byName.size, fetched });
+      log.info({ event: 'snapshot_loaded', revision: identity.revision, documents: sizeOf(documents), fetched });
     } finally {
       this.#isLoading = false;
     }

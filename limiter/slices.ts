@@ -1,4 +1,4 @@
-import type { Steps } from '../policy/snapshot.ts';
+import type { Steps } from '../policy/steps.ts';
 
 /** How a long work shares the event loop with requests. */
 export type Turns = {

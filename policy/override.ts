@@ -1,6 +1,7 @@
 import { clientText, parseIP, parseNetwork } from './ip.ts';
 import type { OverrideDocument } from './documents.ts';
 import type { OverrideAction } from './schema/rate-limit-override.ts';
+import type { Steps } from './steps.ts';
 
 /** The overrides of one policy, by axis and value of their subject; strongest first, then by name. */
 export type OverrideIndex = ReadonlyMap<string, readonly OverrideDocument[]>;
@@ -23,10 +24,10 @@ export function overriddenClient(text: string, ipv6PrefixLength: number): string
 }
 
 export function* indexOverrides(
-  overrides: readonly OverrideDocument[],
+  overrides: ReadonlySet<OverrideDocument> | undefined,
   ipv6PrefixLength: number,
-): Generator<undefined, OverrideIndex, undefined> {
-  if (overrides.length === 0) return NOBODY;
+): Steps<OverrideIndex> {
+  if (overrides === undefined) return NOBODY;
   const index = new Map<string, OverrideDocument[]>();
   for (const override of overrides) {
     const { axis, value } = override.subject;

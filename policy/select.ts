@@ -14,7 +14,13 @@ import type {
   Selection,
   SelectionTrace,
 } from './selection.ts';
-import type { DomainIndex, IndexedExemption, IndexedPolicy, IndexedRule } from './snapshot.ts';
+import {
+  type DomainIndex,
+  type IndexedExemption,
+  type IndexedPolicy,
+  type IndexedRule,
+  policiesFor,
+} from './snapshot.ts';
 import { axisValues, subjectText } from './subject.ts';
 
 /** What rules are selected by besides the request and the policies of its domain. */
@@ -44,6 +50,8 @@ type Selecting = {
 /** One policy, as it is for one request. */
 type PolicyInHand = {
   readonly policy: IndexedPolicy;
+  /** Where its rules begin in what is selected. */
+  readonly first: number;
   readonly tier: string | undefined;
   readonly health: EffectiveHealth;
   readonly overrides: readonly OverrideDocument[];
@@ -73,7 +81,7 @@ export function selectRules(
     blockedBy: undefined,
   };
   // An explanation speaks of every policy, whatever the path.
-  const policies = trace === undefined ? domain.policiesFor(context.path) : domain.policies;
+  const policies = trace === undefined ? policiesFor(domain, context.path) : domain.policies;
   for (const policy of policies) selectOfPolicy(selecting, policy);
   const { rules, penalties, missing, exemptions, overrides, blockedBy } = selecting;
   return { rules, penalties, missing, exemptions, overrides, blockedBy };
@@ -86,7 +94,7 @@ export function selectRules(
 export function isExemptForEveryone(domain: DomainIndex, facts: RequestFacts): boolean {
   if (!domain.hasAnonymousExemptions) return false;
   let isExempt = false;
-  for (const policy of domain.policiesFor(facts.path)) {
+  for (const policy of policiesFor(domain, facts.path)) {
     if (isExemptForAnyone(policy, facts)) isExempt = true;
     else if (policy.rules.some((rule) => matches(rule.matcher, facts).kind !== 'not-matched')) return false;
   }
@@ -106,14 +114,15 @@ function selectOfPolicy(selecting: Selecting, policy: IndexedPolicy): void {
     if (trace) for (const rule of policy.rules) trace(policy, rule, { kind: 'exempt', exemption: exemption.name });
     return;
   }
+  const first = rules.length;
   const inHand: PolicyInHand = {
     policy,
+    first,
     tier,
     health: effectiveHealth(healths, policy.document, tier, nowMicros),
     overrides: activeOverrides(policy.overrides, context, nowMicros),
   };
   selecting.positions.clear();
-  const first = rules.length;
   for (const rule of policy.rules) {
     const note = selectRule(selecting, inHand, rule);
     if (trace) trace(policy, rule, note);
@@ -183,10 +192,10 @@ function partsOf(
 }
 
 /** In shadow by itself, or because this subject is not among those for which it is enforced yet. */
-function groupOf({ policy: { index } }: PolicyInHand, rule: IndexedRule, subject: string): number {
-  if (rule.group !== 0) return index * GROUPS_PER_POLICY + rule.group;
+function groupOf({ first }: PolicyInHand, rule: IndexedRule, subject: string): number {
+  if (rule.group !== 0) return first * GROUPS_PER_POLICY + rule.group;
   if (rule.enforcePercent === 100 || stableShare(subject) < rule.enforcePercent) return 0;
-  return index * GROUPS_PER_POLICY + rule.shadowGroup;
+  return first * GROUPS_PER_POLICY + rule.shadowGroup;
 }
 
 /** Notes what an override does; returns why the rule is not selected, if so. */

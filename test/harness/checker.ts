@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { Document } from '../../policy/documents.ts';
-import { buildSnapshot, type Snapshot } from '../../policy/snapshot.ts';
+import { buildSnapshot } from '../../policy/build-snapshot.ts';
+import type { Snapshot } from '../../policy/snapshot.ts';
 import { Checker, type CheckRequest } from '../../limiter/check.ts';
 import { Identifier } from '../../limiter/identify.ts';
 import { IPBlocks } from '../../limiter/ip-blocks.ts';

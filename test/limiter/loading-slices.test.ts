@@ -7,7 +7,7 @@ import { listPods } from '../../store/acknowledgements.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { eventually } from '../harness/eventually.ts';
 import { OWNER, targetOn } from '../harness/limiter.ts';
-import { aPolicy, type Entry, publishEntries, type Target } from '../harness/publish.ts';
+import { aDomain, aHealth, anOverride, aPolicy, type Entry, publishEntries, type Target } from '../harness/publish.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 
 const POLICIES = 1_000;
@@ -18,6 +18,7 @@ let loader: SnapshotLoader;
 
 /** Steps since the last rest: the clock of these tests goes on by 1 ms whenever it is looked at, once for each step. */
 let steps = 0;
+let allSteps = 0;
 let mostSteps = 0;
 let rests = 0;
 let nowMillis = 0;
@@ -26,7 +27,7 @@ let onRest: () => Promise<void>;
 beforeEach(async () => {
   server = await privateRedis();
   target = targetOn(server);
-  steps = mostSteps = rests = nowMillis = 0;
+  steps = allSteps = mostSteps = rests = nowMillis = 0;
   onRest = () => Promise.resolve();
   const { redis, names } = target;
   loader = new SnapshotLoader({
@@ -49,6 +50,7 @@ afterEach(async () => {
 
 function oneStepLater(): number {
   steps += 1;
+  allSteps += 1;
   mostSteps = Math.max(mostSteps, steps);
   nowMillis += 1;
   return nowMillis;
@@ -131,6 +133,42 @@ describe('a configuration of very many policies', () => {
     const taken = [...(after?.domains ?? [])].filter(([name, index]) => before?.domains.get(name) === index);
     expect(taken).toHaveLength(POLICIES - 1);
     expect(enforcedRequests()).toEqual(new Set([1, 2]));
+  });
+
+  it.each<[string, boolean, (entries: Entry[]) => Entry[]]>([
+    ['an edit of one policy', false, (entries) => [policyOf(0, 2, false), ...entries.slice(1)]],
+    ['an edit of one policy among many of its domain', true, (entries) => [policyOf(0, 2, true), ...entries.slice(1)]],
+    ['an incident', false, (entries) => [...entries, aHealth({ mode: 'DEGRADED', reason: 'database overload' })]],
+    [
+      'an override',
+      false,
+      (entries) => [
+        ...entries,
+        anOverride({
+          policyRef: { name: 'policy-7' },
+          subject: { consumer: 'key:acme' },
+          action: 'Exempt',
+          expiresAt: '2099-01-01T00:00:00Z',
+        }),
+      ],
+    ],
+    ['settings of a domain', true, (entries) => [...entries, aDomain({})]],
+  ])('takes few steps for %s', async (_title, isShared, change) => {
+    const entries = policies(1, isShared);
+    await publishEntries(target, entries);
+    loader.start();
+    await untilRevision(1);
+    const before = loader.snapshot;
+    allSteps = 0;
+    await publishEntries(target, change(entries));
+    loader.refresh();
+    await untilRevision(2);
+    // The entries of one part of the manifest, and little else: without what is held it would be thousands.
+    expect(allSteps).toBeLessThan(POLICIES / 5);
+    const concerned = [...(loader.snapshot?.domains ?? [])].filter(
+      ([name, index]) => before?.domains.get(name) !== index,
+    );
+    expect(concerned.length).toBeLessThanOrEqual(1);
   });
 
   it('that another one replaces while it is loaded comes into force, and the other one after it', async () => {

@@ -9,7 +9,7 @@ import { LimiterMetrics } from '../../limiter/metrics.ts';
 import { SubjectBudget } from '../../limiter/subject-budget.ts';
 import { addressOfPeer } from '../../limiter/trust.ts';
 import type { Decision } from '../../policy/decision.ts';
-import { buildSnapshot } from '../../policy/snapshot.ts';
+import { buildSnapshot } from '../../policy/build-snapshot.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { aDomainDocument, aLimit, aPolicy } from '../policy/builders.ts';
 

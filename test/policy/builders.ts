@@ -17,7 +17,8 @@ import type { RateLimitPolicySpec, Rule } from '../../policy/schema/rate-limit-p
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
 import { selectRules } from '../../policy/select.ts';
 import type { RequestContext, Selection } from '../../policy/selection.ts';
-import { buildSnapshot, type ConfigurationIdentity, type DomainIndex, type Snapshot } from '../../policy/snapshot.ts';
+import { buildSnapshot } from '../../policy/build-snapshot.ts';
+import type { ConfigurationIdentity, DomainIndex, Snapshot } from '../../policy/snapshot.ts';
 
 export type Tier = NonNullable<RateLimitPolicySpec['tiers']>[number];
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Document } from '../../policy/documents.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
-import { buildSnapshot } from '../../policy/snapshot.ts';
+import { buildSnapshot } from '../../policy/build-snapshot.ts';
 import { aHealthDocument, aPolicy, indexOf } from './builders.ts';
 
 const IDENTITY = { incarnation: 'i', epoch: 2, revision: 7, manifest: 'm' };

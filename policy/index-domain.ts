@@ -60,22 +60,25 @@ function defaultsOf(domain: string, held: DomainIndex | undefined): DomainDocume
 /** Only where a tier went away with its policy is everybody asked. Sorted, so that every pod names them alike. */
 function* tiersAfter(held: ReadonlySet<string>, { policies, gone, fresh }: Replacement): Steps<ReadonlySet<string>> {
   const ofFresh = yield* tiersOf(fresh);
-  const ofGone = yield* tiersOf(gone);
+  const ofGone = gone.length === 0 ? NO_TIERS : yield* tiersOf(gone);
   if (!isWithin(ofGone, ofFresh)) return new Set([...(yield* tiersOf(policies))].toSorted());
   return isWithin(ofFresh, held) ? held : new Set([...held, ...ofFresh].toSorted());
 }
 
 function* tiersOf(policies: readonly IndexedPolicy[]): Steps<ReadonlySet<string>> {
   const all = new Set<string>();
-  for (const [place, { tiers }] of policies.entries()) {
+  let count = 0;
+  for (const { tiers } of policies) {
     for (const tier of tiers) all.add(tier);
-    if (place % POLICIES_AT_ONCE === POLICIES_AT_ONCE - 1) yield;
+    count += 1;
+    if (count % POLICIES_AT_ONCE === 0) yield;
   }
   return all;
 }
 
 function isWithin(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
-  return [...one].every((tier) => other.has(tier));
+  for (const tier of one) if (!other.has(tier)) return false;
+  return true;
 }
 
 function isPassedByAnyone(held: DomainIndex | undefined, { policies, gone, fresh }: Replacement): boolean {

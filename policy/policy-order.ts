@@ -15,6 +15,7 @@ export function isMostlyNew(held: Ordered, gone: Ordered, fresh: Ordered): boole
 /** The list without those that are gone, which it has, and with those that are fresh. The held one stays as it is. */
 export function* replaced(held: Ordered, gone: Ordered, fresh: Ordered): Steps<Ordered> {
   if (gone.length + fresh.length === 0) return held;
+  if (held.length === 0) return yield* sortedById(fresh);
   if (isMostlyNew(held, gone, fresh)) {
     const isGone = new Set(gone);
     return yield* sortedById([...held.filter((policy) => !isGone.has(policy)), ...fresh]);
@@ -49,6 +50,7 @@ function placeOf(policies: Ordered, id: string): number {
 
 /** Merge sort, as sorting 10,000 names at once keeps everybody waiting. */
 function* sortedById(policies: Ordered): Steps<Ordered> {
+  if (policies.length < 2) return policies;
   if (policies.length <= AT_ONCE) return policies.toSorted((one, other) => (one.id < other.id ? -1 : 1));
   const middle = Math.ceil(policies.length / 2);
   const left = yield* sortedById(policies.slice(0, middle));

@@ -1,6 +1,6 @@
 import type { DocumentChange } from '../policy/build-snapshot.ts';
 import { type Document, readDocument, readIndex, readShard } from '../policy/documents.ts';
-import type { Steps } from '../policy/steps.ts';
+import { type Steps, withEach } from '../policy/steps.ts';
 import { inSlices, type Turns } from './slices.ts';
 
 /** A part of a manifest: the documents that it lists, by name. */
@@ -90,12 +90,12 @@ function* findHeld(lists: Lists, partedShards: readonly Shard[], kept: Documents
   const known = new Map<string, Document>();
   const unknown = new Set<string>();
   for (const names of lists.values()) {
-    for (const name of names) {
+    yield* withEach(names, (name) => {
       const document = parted.get(name) ?? findIn(kept, name);
       if (document === undefined) unknown.add(name);
       else known.set(name, document);
-      yield;
-    }
+    });
+    yield;
   }
   return { parted, known, unknown: [...unknown] };
 }

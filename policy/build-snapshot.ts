@@ -3,7 +3,7 @@ import { type DomainChange, indexDomain } from './index-domain.ts';
 import { idOf } from './index-policy.ts';
 import { findById } from './policy-order.ts';
 import type { ConfigurationIdentity, Snapshot, SnapshotSources } from './snapshot.ts';
-import { atOnce, type Steps } from './steps.ts';
+import { atOnce, type Steps, withEach } from './steps.ts';
 
 /** What one configuration has and the one before had not, and the other way round. An edited document is another one. */
 export type DocumentChange = { readonly added: readonly Document[]; readonly left: readonly Document[] };
@@ -54,7 +54,7 @@ type ByKind = {
 
 function* byKind(documents: readonly Document[]): Steps<ByKind> {
   const kinds: ByKind = { policies: [], settings: [], overrides: [], healths: [] };
-  for (const document of documents) {
+  yield* withEach(documents, (document) => {
     switch (document.kind) {
       case 'RateLimitPolicy':
         kinds.policies.push(document);
@@ -69,8 +69,7 @@ function* byKind(documents: readonly Document[]): Steps<ByKind> {
         kinds.healths.push(document);
         break;
     }
-    yield;
-  }
+  });
   return kinds;
 }
 
@@ -81,22 +80,15 @@ function* changedDomainNames(
   left: readonly PolicyDocument[],
 ): Steps<SnapshotSources['domainOf']> {
   const domains = new Map<string, string | undefined>();
-  for (const document of left) {
-    domains.set(idOf(document), undefined);
-    yield;
-  }
-  for (const document of added) {
-    domains.set(idOf(document), document.domain);
-    yield;
-  }
+  yield* withEach(left, (document) => void domains.set(idOf(document), undefined));
+  yield* withEach(added, (document) => void domains.set(idOf(document), document.domain));
   let map: Map<string, string> | undefined;
-  for (const [id, domain] of domains) {
-    if (held.get(id) === domain) continue;
+  yield* withEach(domains, ([id, domain]) => {
+    if (held.get(id) === domain) return;
     map ??= copyOf(held);
     if (domain === undefined) map.delete(id);
     else map.set(id, domain);
-    yield;
-  }
+  });
   return map ?? held;
 }
 
@@ -107,14 +99,8 @@ function* changedSettings(
 ): Steps<SnapshotSources['settings']> {
   if (added.length + left.length === 0) return held;
   const map = copyOf(held);
-  for (const { domain } of left) {
-    map.delete(domain);
-    yield;
-  }
-  for (const document of added) {
-    map.set(document.domain, document);
-    yield;
-  }
+  yield* withEach(left, ({ domain }) => void map.delete(domain));
+  yield* withEach(added, (document) => void map.set(document.domain, document));
   return map;
 }
 
@@ -135,20 +121,13 @@ function* changedOverrides(
   const touched = new Map<string, Set<OverrideDocument>>();
   const setOf = ({ policy }: OverrideDocument): Set<OverrideDocument> =>
     touched.get(policy) ?? insert(touched, policy, new Set(held.get(policy)));
-  for (const override of left) {
-    setOf(override).delete(override);
-    yield;
-  }
-  for (const override of added) {
-    setOf(override).add(override);
-    yield;
-  }
+  yield* withEach(left, (override) => void setOf(override).delete(override));
+  yield* withEach(added, (override) => void setOf(override).add(override));
   const map = copyOf(held);
-  for (const [policy, its] of touched) {
+  yield* withEach(touched, ([policy, its]) => {
     if (its.size === 0) map.delete(policy);
     else map.set(policy, its);
-    yield;
-  }
+  });
   return map;
 }
 
@@ -172,14 +151,8 @@ function* changesByDomain(
     change.left.add(document);
     change.added.push(document);
   };
-  for (const document of left.policies) {
-    changeOf(document.domain).left.add(document);
-    yield;
-  }
-  for (const document of added.policies) {
-    changeOf(document.domain).added.push(document);
-    yield;
-  }
+  yield* withEach(left.policies, (document) => void changeOf(document.domain).left.add(document));
+  yield* withEach(added.policies, (document) => void changeOf(document.domain).added.push(document));
   for (const { domain } of [...left.settings, ...added.settings]) {
     changeOf(domain);
     // The settings say how long the networks are that overrides may name.

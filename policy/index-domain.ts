@@ -6,10 +6,7 @@ import { indexOverrides } from './override.ts';
 import { findById, replaced } from './policy-order.ts';
 import { type Replacement, routesAfter } from './policy-routes.ts';
 import type { DomainIndex, IndexedPolicy, SnapshotSources } from './snapshot.ts';
-import type { Steps } from './steps.ts';
-
-/** Whose tiers are looked at in one step. */
-const POLICIES_AT_ONCE = 256;
+import { type Steps, withEach } from './steps.ts';
 
 const NO_TIERS: ReadonlySet<string> = new Set();
 
@@ -67,12 +64,9 @@ function* tiersAfter(held: ReadonlySet<string>, { policies, gone, fresh }: Repla
 
 function* tiersOf(policies: readonly IndexedPolicy[]): Steps<ReadonlySet<string>> {
   const all = new Set<string>();
-  let count = 0;
-  for (const { tiers } of policies) {
+  yield* withEach(policies, ({ tiers }) => {
     for (const tier of tiers) all.add(tier);
-    count += 1;
-    if (count % POLICIES_AT_ONCE === 0) yield;
-  }
+  });
   return all;
 }
 

@@ -205,8 +205,8 @@ describe('a snapshot of many policies', () => {
     let count = 0;
     let step = steps.next();
     for (; step.done !== true; step = steps.next()) count += 1;
-    // Sorting them out, indexing each of them, and finding its place by path.
-    expect(count).toBeGreaterThanOrEqual(3 * documents.length);
+    // Indexing each of them, and giving it its place by path.
+    expect(count).toBeGreaterThanOrEqual(2 * documents.length);
     expect(allOf(step.value)).toEqual(allOf(snapshotOf(documents.toReversed())));
     const ids = step.value.domains.get('payments')?.policies.map(({ id }) => id);
     expect(ids).toEqual(ids?.toSorted());

@@ -1,8 +1,9 @@
 import type { RedisClient } from '../store/connection.ts';
 import { type StoredDocument, UnreadableDocument } from '../policy/documents.ts';
+import { ShardedMap } from '../policy/sharded-map.ts';
 import { type Head, readDocuments, readHead, readManifest } from '../store/configuration.ts';
 import type { Names } from '../store/names.ts';
-import type { Published } from './publisher.ts';
+import { type Published, referencesOf } from './published.ts';
 
 /**
  * A standby's copy of what is in force, so that it can hand it out while Redis is away. Never used for publishing: it
@@ -46,18 +47,18 @@ export class Mirror {
   }
 
   async #read({ incarnation, epoch, revision, manifest }: Head): Promise<Published> {
-    const { entries, parts } = await readManifest(this.#redis, this.#names, manifest);
-    const references = new Set([...parts, ...[...entries.values()].map(({ document }) => document)]);
-    const documents = await this.#texts(references);
-    return { identity: { incarnation, epoch, revision, manifest }, entries, references, documents };
+    const loaded = await readManifest(this.#redis, this.#names, manifest);
+    const documents = await this.#texts(referencesOf(loaded));
+    const identity = { incarnation, epoch, revision, manifest };
+    return { identity, entries: ShardedMap.of(loaded.entries), parts: loaded.parts, documents };
   }
 
-  async #texts(references: ReadonlySet<string>): Promise<Map<string, StoredDocument>> {
+  async #texts(references: readonly string[]): Promise<ShardedMap<StoredDocument>> {
     const before = this.#copy?.documents;
-    const missing = [...references].filter((name) => before?.get(name) === undefined);
+    const missing = references.filter((name) => before?.get(name) === undefined);
     const read = await readDocuments(this.#redis, this.#names, missing);
-    return new Map(
-      [...references].flatMap((name) => {
+    return ShardedMap.of(
+      references.flatMap((name) => {
         const text = read.get(name) ?? before?.get(name)?.text;
         return text === undefined ? [] : [[name, { name, text }] as const];
       }),

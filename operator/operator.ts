@@ -13,7 +13,7 @@ import type { OperatorMetrics } from './metrics/metrics.ts';
 import { Mirror } from './mirror.ts';
 import { LOOK_MILLIS, Outlook } from './outlook.ts';
 import { Propagation } from './propagation.ts';
-import type { Published } from './publisher.ts';
+import type { Published } from './published.ts';
 import { type Snapshot, toSnapshot } from './snapshot.ts';
 import type { KeySecrets } from './secret-keys.ts';
 import type { ResourceSource, SourceChange } from './source.ts';

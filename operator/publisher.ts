@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { RedisClient } from '../store/connection.ts';
 import { type ManifestEntry, type StoredDocument, UnreadableDocument } from '../policy/documents.ts';
-import { ManifestBuilder } from '../policy/manifest.ts';
-import { type ConfigurationIdentity, isNewer } from '../policy/snapshot.ts';
+import { entryId, ManifestBuilder } from '../policy/manifest.ts';
+import { ShardedMap } from '../policy/sharded-map.ts';
+import type { ConfigurationIdentity } from '../policy/snapshot.ts';
 import { listPods, type PodReport } from '../store/acknowledgements.ts';
 import {
   findDocuments,
@@ -17,26 +18,20 @@ import {
 import { readKeySetState } from '../store/consumer-keys.ts';
 import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
+import { identityOf, isOvertaken, keyOf, type Published, referencesOf } from './published.ts';
 
-/** What head refers to, as this operator read or wrote it. */
-export type Published = {
-  readonly identity: ConfigurationIdentity;
-  readonly entries: ReadonlyMap<string, ManifestEntry>;
-  /** Names of all documents that the manifest needs, index and shards included. */
-  readonly references: ReadonlySet<string>;
-  /** Texts of documents, as far as they are not lost. */
+/** What is to be in force, where head is, and what it is to become. */
+type Change = {
+  readonly entries: ShardedMap<ManifestEntry>;
+  /** Of entries that may not be in Redis, by the identity of the entry. */
   readonly documents: ReadonlyMap<string, StoredDocument>;
-};
-
-/** What is to be in force, with the texts of all documents. */
-type Wanted = {
-  readonly wanted: ReadonlyMap<string, ManifestEntry>;
-  readonly documents: ReadonlyMap<string, StoredDocument>;
+  readonly head: Head | undefined;
+  readonly next: Omit<ConfigurationIdentity, 'manifest'>;
 };
 
 export type PublishOutcome = { readonly published: Published; readonly isNew: boolean };
 
-const NOTHING: ReadonlyMap<string, ManifestEntry> = new Map();
+const NOTHING = ShardedMap.of<ManifestEntry>([]);
 const REMEMBERED = 256;
 
 /** Moves head, fenced by the epoch of this operator, and remembers what it published. */
@@ -91,8 +86,8 @@ export class Publisher {
    * writes everything again.
    */
   async audit(): Promise<number> {
-    const references = this.#published?.references ?? new Set<string>();
-    const unsafe = await findUnsafeDocuments(this.#redis, this.#names, [...references]);
+    const references = this.#published === undefined ? [] : referencesOf(this.#published);
+    const unsafe = await findUnsafeDocuments(this.#redis, this.#names, references);
     if (unsafe.length > 0) this.#isDoubted = true;
     return unsafe.length;
   }
@@ -103,23 +98,19 @@ export class Publisher {
   }
 
   /**
-   * What is in force, read from Redis if it is not what this operator last saw. Objects that are not valid any more
-   * keep what is in force, so this comes before anything is computed. Throws StoreError.
+   * What is in force, read from Redis if this operator has seen nothing of it. Objects that are not valid any more keep
+   * what is in force, so this comes before anything is computed. Throws StoreError.
    */
   async readInForce(): Promise<ReadonlyMap<string, ManifestEntry>> {
-    const head = await readHead(this.#redis, this.#names);
-    if (head !== undefined && head.owner !== this.#owner) {
-      throw new StoreError('OWNED_BY_OTHER', `this Redis is configured by "${head.owner}", not by "${this.#owner}"`);
-    }
     // What this process knows is newer than what a fail-over or a flush left behind.
     if (this.#published !== undefined) return this.#published.entries;
+    const head = await this.#readHead();
     if (head === undefined) return NOTHING;
     const manifest = await this.#readManifest(head.manifest);
     if (manifest === undefined) return NOTHING;
-    const { entries, parts } = manifest;
-    const references = new Set([...parts, ...[...entries.values()].map((entry) => entry.document)]);
+    const entries = ShardedMap.of(manifest.entries);
     const documents = await this.#read([...entries.values()].map(({ document }) => document));
-    this.#remember({ identity: identityOf(head), entries, references, documents });
+    this.#remember({ identity: identityOf(head), entries, parts: manifest.parts, documents: ShardedMap.of(documents) });
     return entries;
   }
 
@@ -132,21 +123,31 @@ export class Publisher {
     entries: ReadonlyMap<string, ManifestEntry>,
     compiled: ReadonlyMap<string, StoredDocument>,
   ): Promise<PublishOutcome> {
-    const { wanted, documents } = await this.#withKept(entries, compiled);
-    const head = await readHead(this.#redis, this.#names);
+    const head = await this.#readHead();
     const { pods } = await listPods(this.#redis, this.#names);
     const published = this.#published;
-    const isCurrent =
+    const isOurs =
       published !== undefined &&
       head !== undefined &&
       head.epoch === this.#epoch &&
       keyOf(head) === keyOf(published.identity) &&
-      !this.#isDoubted &&
-      !isOvertaken(published.identity, pods);
-    const isChanged =
-      wanted.size !== published?.entries.size || [...wanted.values()].some((entry) => entry.revision === 0);
-    if (isCurrent && !isChanged) return { published, isNew: false };
-    return { published: await this.#move(head, pods, { wanted, documents }), isNew: true };
+      !this.#isDoubted;
+    const wanted = ShardedMap.of(entries);
+    const changed = isOurs ? wanted.differenceTo(published.entries) : [...wanted.keys()];
+    if (isOurs && changed.length === 0 && !isOvertaken(published.identity, pods)) return { published, isNew: false };
+    const next = await this.#nextIdentity(head, pods);
+    const change = { ...(await this.#withTexts(wanted, changed, compiled)), head, next };
+    return {
+      published: await (isOurs ? this.#moveFrom(published, changed, change) : this.#moveAll(change)),
+      isNew: true,
+    };
+  }
+
+  /** Throws OWNED_BY_OTHER. */
+  async #readHead(): Promise<Head | undefined> {
+    const head = await readHead(this.#redis, this.#names);
+    if (head === undefined || head.owner === this.#owner) return head;
+    throw new StoreError('OWNED_BY_OTHER', `this Redis is configured by "${head.owner}", not by "${this.#owner}"`);
   }
 
   /**
@@ -173,55 +174,77 @@ export class Publisher {
     return this.#claimEpoch(Math.max(0, keys?.epoch ?? 0, ...known.map(({ epoch }) => epoch)));
   }
 
-  async #move(head: Head | undefined, pods: readonly PodReport[], { wanted, documents }: Wanted): Promise<Published> {
-    const next = await this.#nextIdentity(head, pods);
-    const entries = new Map(
-      [...wanted].map(([id, entry]) => [id, entry.revision === 0 ? { ...entry, revision: next.revision } : entry]),
-    );
-    const manifest = this.#manifests.build(entries.values());
-    const identity = { ...next, manifest: manifest.index.name };
-    const parts = [manifest.index, ...manifest.shards];
-    const references = new Set([
-      ...parts.map((part) => part.name),
-      ...[...entries.values()].map((entry) => entry.document),
-    ]);
-    const before = await this.#referencesOf(head);
-    const isThere = (name: string): boolean => before.isTrusted && before.names.has(name);
-    await writeDocuments(
-      this.#redis,
-      this.#names,
-      [...parts, ...documents.values()].filter(({ name }) => !isThere(name)),
-    );
-    await publish(this.#redis, this.#names, {
-      owner: this.#owner,
-      seen: head,
-      next: identity,
-      becoming: [...references].filter((name) => !isThere(name)),
-      leaving: [...before.names].filter((name) => !references.has(name)),
-    });
-    this.#epoch = next.epoch;
-    this.#isDoubted = false;
-    const texts = new Map([...documents, ...parts.map((part) => [part.name, part] as const)]);
-    return this.#remember({ identity, entries, references, documents: texts });
+  /** From what is known to be in Redis: only what has changed is looked at. */
+  async #moveFrom(before: Published, changed: readonly string[], change: Change): Promise<Published> {
+    const { entries, identity, parts } = this.#complete(change);
+    const needed = [...parts, ...change.documents.values()];
+    const added = needed.filter(({ name }) => !before.documents.has(name));
+    // No two objects have the same document: it holds the name of its object.
+    const kept = new Set(needed.map(({ name }) => name));
+    const replaced = changed.flatMap((id) => before.entries.get(id)?.document ?? []);
+    const leaving = [...before.parts, ...replaced].filter((name) => !kept.has(name));
+    await this.#write(change, identity, { added, leaving });
+    const texts = [
+      ...leaving.map((name) => [name, undefined] as const),
+      ...added.map((stored) => [stored.name, stored] as const),
+    ];
+    return this.#remember({ identity, entries, parts: parts.map(nameOf), documents: before.documents.with(texts) });
   }
 
-  /** The texts of kept entries' documents; entries whose document is lost are left out. */
-  async #withKept(
-    entries: ReadonlyMap<string, ManifestEntry>,
+  /** After a start, a fail-over or a loss: nothing is taken for being there. */
+  async #moveAll(change: Change): Promise<Published> {
+    const { entries, identity, parts } = this.#complete(change);
+    const documents = ShardedMap.of([...change.documents.values(), ...parts].map((stored) => [stored.name, stored]));
+    const before = change.head === undefined ? [] : await this.#referencesOf(change.head);
+    const leaving = before.filter((name) => !documents.has(name));
+    await this.#write(change, identity, { added: [...documents.values()], leaving });
+    return this.#remember({ identity, entries, parts: parts.map(nameOf), documents });
+  }
+
+  /** What is new gets the new revision. */
+  #complete({ entries, documents, next }: Change): {
+    readonly entries: ShardedMap<ManifestEntry>;
+    readonly identity: ConfigurationIdentity;
+    readonly parts: readonly StoredDocument[];
+  } {
+    const fresh = [...documents.keys()].flatMap((id) => entries.get(id) ?? []).filter(({ revision }) => revision === 0);
+    const all = entries.with(fresh.map((entry) => [entryId(entry), { ...entry, revision: next.revision }]));
+    const { index, shards } = this.#manifests.build(all);
+    return { entries: all, identity: { ...next, manifest: index.name }, parts: [index, ...shards] };
+  }
+
+  async #write(
+    { head, next }: Change,
+    identity: ConfigurationIdentity,
+    { added, leaving }: { readonly added: readonly StoredDocument[]; readonly leaving: readonly string[] },
+  ): Promise<void> {
+    await writeDocuments(this.#redis, this.#names, added);
+    const becoming = added.map(nameOf);
+    await publish(this.#redis, this.#names, { owner: this.#owner, seen: head, next: identity, becoming, leaving });
+    this.#epoch = next.epoch;
+    this.#isDoubted = false;
+  }
+
+  /** The texts of the documents of these entries, by identity; those whose document is lost are left out. */
+  async #withTexts(
+    wanted: ShardedMap<ManifestEntry>,
+    ids: readonly string[],
     compiled: ReadonlyMap<string, StoredDocument>,
-  ): Promise<Wanted> {
-    const kept = [...entries].filter(([, { document }]) => !compiled.has(document));
-    if (kept.length === 0) return { wanted: entries, documents: compiled };
-    const known = new Map(kept.map(([, { document }]) => [document, this.#published?.documents.get(document)]));
-    const found = await this.#read([...known].flatMap(([name, stored]) => (stored === undefined ? [name] : [])));
-    const wanted = new Map(entries);
-    const documents = new Map(compiled);
-    for (const [id, { document }] of kept) {
-      const stored = known.get(document) ?? found.get(document);
-      if (stored === undefined) wanted.delete(id);
-      else documents.set(document, stored);
+  ): Promise<Pick<Change, 'entries' | 'documents'>> {
+    const names = ids.flatMap((id) => wanted.get(id)?.document ?? []);
+    const known = (name: string): StoredDocument | undefined =>
+      compiled.get(name) ?? this.#published?.documents.get(name);
+    const found = await this.#read(names.filter((name) => known(name) === undefined));
+    const documents = new Map<string, StoredDocument>();
+    const lost: string[] = [];
+    for (const id of ids) {
+      const name = wanted.get(id)?.document;
+      if (name === undefined) continue;
+      const stored = known(name) ?? found.get(name);
+      if (stored === undefined) lost.push(id);
+      else documents.set(id, stored);
     }
-    return { wanted, documents };
+    return { entries: wanted.with(lost.map((id) => [id, undefined])), documents };
   }
 
   async #read(documents: readonly string[]): Promise<Map<string, StoredDocument>> {
@@ -229,22 +252,11 @@ export class Publisher {
     return new Map([...texts].map(([name, text]) => [name, { name, text }]));
   }
 
-  /**
-   * What head refers to. If it is not what this process remembers, after a fail-over or a restart, then none of it is
-   * trusted to be there: every document is written and checked again.
-   */
-  async #referencesOf(head: Head | undefined): Promise<{ names: ReadonlySet<string>; isTrusted: boolean }> {
-    if (head === undefined) return { names: new Set(), isTrusted: false };
-    if (this.#published !== undefined && keyOf(this.#published.identity) === keyOf(head)) {
-      return { names: this.#published.references, isTrusted: this.#epoch === head.epoch && !this.#isDoubted };
-    }
-    // If it cannot be read, nobody can load it: its documents have no time to live and stay, which harms nobody.
-    const manifest = await this.#readManifest(head.manifest);
-    const entries = [...(manifest?.entries.values() ?? [])];
-    return {
-      names: new Set([...(manifest?.parts ?? []), ...entries.map((entry) => entry.document)]),
-      isTrusted: false,
-    };
+  /** If it cannot be read, nobody can load it: its documents have no time to live and stay, which harms nobody. */
+  async #referencesOf(head: Head): Promise<readonly string[]> {
+    const published = this.#published;
+    if (published !== undefined && keyOf(published.identity) === keyOf(head)) return referencesOf(published);
+    return referencesOf((await this.#readManifest(head.manifest)) ?? { parts: [], entries: NOTHING });
   }
 
   /** Undefined if a part of it is lost, or of a format that this version does not read. */
@@ -269,20 +281,4 @@ export class Publisher {
   }
 }
 
-/** Whether some pod of this incarnation holds a later configuration. */
-function isOvertaken(identity: ConfigurationIdentity, pods: readonly PodReport[]): boolean {
-  return pods.some(({ acknowledgement }) => {
-    const held = acknowledgement.identity;
-    return held !== undefined && held.incarnation === identity.incarnation && isNewer(held, identity);
-  });
-}
-
-const keyOf = ({ incarnation, epoch, revision }: ConfigurationIdentity): string =>
-  `${incarnation}/${epoch}/${revision}`;
-
-const identityOf = ({ incarnation, epoch, revision, manifest }: Head): ConfigurationIdentity => ({
-  incarnation,
-  epoch,
-  revision,
-  manifest,
-});
+const nameOf = ({ name }: StoredDocument): string => name;

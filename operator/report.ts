@@ -7,7 +7,8 @@ import type { Desired } from './desired.ts';
 import type { WrittenConsumer } from './key-set.ts';
 import { documentIn } from './last-good.ts';
 import { withChange } from './mode-history.ts';
-import type { Published, Publisher } from './publisher.ts';
+import type { Published } from './published.ts';
+import type { Publisher } from './publisher.ts';
 import type { ReadyPod } from './ready-pods.ts';
 import { type Conditions, conditionsFor, type LaggingPod, MAX_PROBLEMS, type OffTime } from './status.ts';
 

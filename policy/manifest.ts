@@ -1,55 +1,40 @@
 import { FORMAT, type ManifestEntry, type StoredDocument, toStored } from './documents.ts';
-import { digest } from './hash.ts';
-
-const SHARDS = 64;
+import { type Shard, ShardedMap } from './sharded-map.ts';
 
 /** The stored form of a manifest: one index, and the shards that it names. */
 export type Manifest = { readonly index: StoredDocument; readonly shards: readonly StoredDocument[] };
-
-/** A shard, and the very entries that it was made from. */
-type Part = { readonly stored: StoredDocument; readonly entries: ReadonlySet<ManifestEntry> };
 
 /**
  * Splits the entries over shards by the hash of what they describe, so that one edit among 10,000 policies rewrites one
  * shard and the index. The same entries give the same documents, in whatever order they come.
  */
 export function buildManifest(entries: Iterable<ManifestEntry>): Manifest {
-  return new ManifestBuilder().build(entries);
+  const all = [...entries].map((entry) => [entryId(entry), entry] as const);
+  return new ManifestBuilder().build(ShardedMap.of(all));
 }
 
-/** Builds one manifest after the other: shards whose entries are the same objects as before are not made again. */
+/** Builds one manifest after the other: shards that are the same as before are not made again. */
 export class ManifestBuilder {
-  #parts: ReadonlyMap<number, Part> = new Map();
+  readonly #stored = new WeakMap<Shard<ManifestEntry>, StoredDocument>();
 
-  build(entries: Iterable<ManifestEntry>): Manifest {
-    const places = new Map<ManifestEntry, number>();
-    for (const [number, part] of this.#parts) for (const entry of part.entries) places.set(entry, number);
-    const parts = new Map<number, Part>();
-    for (const [number, members] of Map.groupBy(entries, (entry) => places.get(entry) ?? shardOf(entry))) {
-      const known = this.#parts.get(number);
-      parts.set(number, known !== undefined && isSame(known, members) ? known : toPart(members));
-    }
-    this.#parts = parts;
-    const shards = [...parts].toSorted(([one], [other]) => one - other).map(([, { stored }]) => stored);
+  /** @param entries by `entryId` */
+  build(entries: ShardedMap<ManifestEntry>): Manifest {
+    const shards = entries.shards.filter((shard) => shard.size > 0).map((shard) => this.#store(shard));
     return { index: toStored({ format: FORMAT, requires: [], shards: shards.map((shard) => shard.name) }), shards };
   }
-}
 
-function isSame({ entries }: Part, members: readonly ManifestEntry[]): boolean {
-  return entries.size === members.length && members.every((entry) => entries.has(entry));
-}
-
-function toPart(members: readonly ManifestEntry[]): Part {
-  const stored = toStored({ format: FORMAT, requires: [], entries: members.toSorted(byIdentity).map(inOrder) });
-  return { stored, entries: new Set(members) };
+  #store(shard: Shard<ManifestEntry>): StoredDocument {
+    const known = this.#stored.get(shard);
+    if (known !== undefined) return known;
+    const entries = [...shard.values()].toSorted(byIdentity).map(inOrder);
+    const stored = toStored({ format: FORMAT, requires: [], entries });
+    this.#stored.set(shard, stored);
+    return stored;
+  }
 }
 
 export function entryId(entry: Pick<ManifestEntry, 'kind' | 'namespace' | 'name'>): string {
   return `${entry.kind}/${entry.namespace}/${entry.name}`;
-}
-
-function shardOf(entry: ManifestEntry): number {
-  return Buffer.from(digest(entryId(entry)), 'base64url').readUInt8(0) % SHARDS;
 }
 
 function byIdentity(one: ManifestEntry, other: ManifestEntry): number {

@@ -1,10 +1,12 @@
+import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { referencesOf } from '../../operator/published.ts';
 import { Publisher } from '../../operator/publisher.ts';
 import { defaultDomain } from '../../policy/compile.ts';
 import { FORMAT, type ManifestEntry, type StoredDocument, toStored } from '../../policy/documents.ts';
 import type { ConfigurationIdentity } from '../../policy/snapshot.ts';
 import { acknowledge, listPods } from '../../store/acknowledgements.ts';
-import { readDocuments, readHead } from '../../store/configuration.ts';
+import { findUnsafeDocuments, readDocuments, readHead } from '../../store/configuration.ts';
 import { createNames } from '../../store/names.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 
@@ -35,6 +37,26 @@ function aConfiguration(reason: string, generation = 1): Wanted {
     document: stored.name,
   };
   return [new Map([['SystemHealth//main', entry]]), new Map([[stored.name, stored]])];
+}
+
+type Wish = { readonly name: string; readonly reason: string };
+
+/** Entries that are in force as they are stay the same objects, as the operator has it. */
+function wanted(
+  wishes: readonly Wish[],
+  inForce: ReadonlyMap<string, ManifestEntry> | undefined,
+): { readonly entries: ReadonlyMap<string, ManifestEntry>; readonly documents: ReadonlyMap<string, StoredDocument> } {
+  const entries = new Map<string, ManifestEntry>();
+  const documents = new Map<string, StoredDocument>();
+  for (const { name, reason } of wishes) {
+    const kind = 'SystemHealth' as const;
+    const stored = toStored({ format: FORMAT, requires: [], kind, name, mode: 'NORMAL', reason });
+    const before = inForce?.get(`${kind}//${name}`);
+    const entry = { kind, namespace: '', name, uid: name, generation: 1, revision: 0, document: stored.name };
+    entries.set(`${kind}//${name}`, before?.document === stored.name ? before : entry);
+    documents.set(stored.name, stored);
+  }
+  return { entries, documents };
 }
 
 const headIs = async (identity: ConfigurationIdentity): Promise<void> => {
@@ -86,7 +108,7 @@ describe('a publisher', () => {
     const { published } = await aPublisher().publish(...aConfiguration('lost'));
     await server.redis.del(names.document(published.identity.manifest));
     const restarted = aPublisher();
-    expect(await restarted.readInForce()).toEqual(new Map());
+    expect((await restarted.readInForce()).size).toBe(0);
     const again = await restarted.publish(...aConfiguration('lost'));
     expect(again.published.identity.revision).toBe(2);
     expect(await aPublisher().readInForce()).toEqual(again.published.entries);
@@ -120,6 +142,39 @@ describe('a publisher', () => {
     const again = await publisher.publish(published.entries, new Map());
     expect(again.published.identity.revision).toBe(41);
     expect(await publisher.isDisplaced(pods)).toBe(false);
+  });
+
+  it('has in memory and in Redis what one that starts afresh would have, whatever it published before', async () => {
+    const wish = fc.record({ name: fc.constantFrom('a', 'b', 'c', 'd', 'e'), reason: fc.constantFrom('one', 'other') });
+    const step = fc.record({
+      wishes: fc.uniqueArray(wish, { selector: ({ name }) => name }),
+      isLost: fc.boolean(),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 2, maxLength: 6 }), async (steps) => {
+        await server.redis.flushall();
+        const publisher = aPublisher();
+        for (const { wishes, isLost } of steps) {
+          if (isLost) {
+            const parts = publisher.published?.parts ?? [];
+            await server.redis.del(['nothing', ...parts.map((part) => names.document(part))]);
+            await publisher.audit();
+          }
+          const { entries, documents } = wanted(wishes, publisher.published?.entries);
+          const { published } = await publisher.publish(entries, documents);
+          const references = referencesOf(published);
+          expect([...published.documents.keys()].toSorted()).toEqual(references.toSorted());
+          expect(await findUnsafeDocuments(server.redis, names, references)).toEqual([]);
+          const afresh = aPublisher();
+          expect(new Map(await afresh.readInForce())).toEqual(new Map(published.entries));
+          const stored = (await server.redis.keys(names.document('*'))).filter(
+            (key) => !references.some((name) => key === names.document(name)),
+          );
+          for (const key of stored) expect(await server.redis.pttl(key)).toBeGreaterThan(0);
+        }
+      }),
+      { numRuns: 30 },
+    );
   });
 
   it('refuses a Redis that somebody else configures', async () => {

@@ -3,8 +3,9 @@ import { CompileCache } from '../../operator/compile-cache.ts';
 import { computeDesired } from '../../operator/desired.ts';
 import { ReadyPods } from '../../operator/ready-pods.ts';
 import { expiryOf, statusOf, type World } from '../../operator/report.ts';
-import type { ManifestEntry } from '../../policy/documents.ts';
+import type { ManifestEntry, StoredDocument } from '../../policy/documents.ts';
 import type { RawResource } from '../../policy/resource.ts';
+import { ShardedMap } from '../../policy/sharded-map.ts';
 import type { ConfigurationIdentity } from '../../policy/snapshot.ts';
 import type { PodReport } from '../../store/acknowledgements.ts';
 
@@ -44,10 +45,10 @@ const aPod = (identity: Partial<ConfigurationIdentity> | undefined, silentSecond
 });
 
 function aWorld(pods: readonly PodReport[]): World {
-  const entries = new Map([['RateLimitPolicy/shop/p', entry]]);
+  const entries = ShardedMap.of([['RateLimitPolicy/shop/p', entry]]);
   return {
     desired: computeDesired([policy], { entries, documents: new Map() }, new CompileCache()),
-    published: { identity: current, entries, references: new Set(), documents: new Map() },
+    published: { identity: current, entries, parts: [], documents: ShardedMap.of<StoredDocument>([]) },
     knows: ({ revision, manifest }) => manifest === `m${revision}`,
     consumers: new Map(),
     pods: new ReadyPods(0).view(pods, undefined, { nowMicros: NOW_MICROS, nowMillis: 0 }),
@@ -133,12 +134,14 @@ it.each([
     status: { activeGeneration: 0, ...said },
   };
   const id = `${kind}/${namespace}/o`;
-  const entries = new Map([[id, { kind, namespace, name: 'o', uid: 'o', generation: 1, revision: 7, document: 'd' }]]);
+  const entries = ShardedMap.of([
+    [id, { kind, namespace, name: 'o', uid: 'o', generation: 1, revision: 7, document: 'd' }],
+  ]);
   const documents = new Map([['d', { name: 'd', text: '{"format":2}' }]]);
   const world: World = {
     ...aWorld([aPod({})]),
     desired: computeDesired([later], { entries, documents }, new CompileCache()),
-    published: { identity: current, entries, references: new Set(), documents },
+    published: { identity: current, entries, parts: [], documents: ShardedMap.of(documents) },
   };
   expect(statusOf(later, world)).toMatchObject({
     ...said,

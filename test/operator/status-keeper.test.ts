@@ -5,6 +5,7 @@ import { conditionsOf, type World } from '../../operator/report.ts';
 import { StatusKeeper } from '../../operator/status-keeper.ts';
 import type { ManifestEntry } from '../../policy/documents.ts';
 import type { RawResource } from '../../policy/resource.ts';
+import { ShardedMap } from '../../policy/sharded-map.ts';
 
 const IDENTITY = { incarnation: 'one', epoch: 1, revision: 5, manifest: 'manifest' };
 
@@ -23,10 +24,10 @@ const aPolicy = (index: number): RawResource => ({
 function aWorld(resources: readonly RawResource[], pods: readonly string[]): World {
   const nothing = new Map<string, ManifestEntry>();
   const desired = computeDesired(resources, { entries: nothing, documents: new Map() }, new CompileCache());
-  const entries = new Map([...desired.entries].map(([id, entry]) => [id, { ...entry, revision: 5 }]));
+  const entries = ShardedMap.of([...desired.entries].map(([id, entry]) => [id, { ...entry, revision: 5 }]));
   return {
     desired,
-    published: { identity: IDENTITY, entries, references: new Set(), documents: desired.documents },
+    published: { identity: IDENTITY, entries, parts: [], documents: ShardedMap.of(desired.documents) },
     knows: () => true,
     consumers: new Map(),
     pods: pods.map((pod) => ({

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type ManifestEntry, readIndex, readShard } from '../../policy/documents.ts';
 import { buildManifest, entryId, type Manifest, ManifestBuilder } from '../../policy/manifest.ts';
+import { ShardedMap } from '../../policy/sharded-map.ts';
 
 function anEntry(name: string, entry: Partial<ManifestEntry> = {}): ManifestEntry {
   return {
@@ -85,7 +86,12 @@ describe('a manifest', () => {
     fc.assert(
       fc.property(fc.array(some, { minLength: 2, maxLength: 5 }), (steps) => {
         const builder = new ManifestBuilder();
-        for (const step of steps) expect(builder.build(step)).toEqual(buildManifest(step));
+        let map = ShardedMap.of<ManifestEntry>([]);
+        for (const step of steps) {
+          const wanted = new Map(step.map((entry) => [entryId(entry), entry]));
+          map = map.with([...map.keys(), ...wanted.keys()].map((id) => [id, wanted.get(id)]));
+          expect(builder.build(map)).toEqual(buildManifest(step));
+        }
       }),
     );
   });

@@ -6,8 +6,9 @@ import { idOf, type Problem, type RawResource, type ValidPolicy, type ValidResou
 import { MAX_LIMITS_PER_REQUEST } from '../policy/schema/rate-limit-policy.ts';
 import type { ResourceKind } from '../policy/schema/kinds.ts';
 import { validate } from '../policy/validate.ts';
-import type { Conflicts, InForce } from './conflicts.ts';
-import { seenInForce } from './last-good.ts';
+import { type Changes, changesBetween } from './changes.ts';
+import type { Collected } from './collect.ts';
+import type { Frame, Guests } from './judgement.ts';
 
 export type Compiled = Accepted | { readonly ok: false; readonly problems: readonly Problem[] };
 
@@ -18,27 +19,13 @@ export type Accepted = {
   readonly fields: ReadonlyMap<string, string>;
 };
 
-/** What is known of one object. */
+/** What is known of one object: the same as long as the object is as it was. */
 export type Known = {
   readonly id: string;
   readonly kind: ResourceKind;
   /** Generation and labels in it are what the compiled form is made from. */
   readonly metadata: RawResource['metadata'];
   readonly compiled: Compiled;
-  /** What was accepted last: if it came into force, it stays so while a later generation is refused. */
-  readonly lastGood: Accepted | undefined;
-};
-
-/** An object that was admitted. */
-export type Entered = { readonly known: Known; readonly compiled: Accepted };
-
-/** What was found out of all domains and policies together. */
-export type Frame = {
-  readonly conflicts: Conflicts;
-  readonly accepted: readonly Entered[];
-  /** Last good states of objects that are refused as they are. */
-  readonly kept: readonly Accepted[];
-  readonly problems: ReadonlyMap<string, readonly Problem[]>;
 };
 
 type JudgedDomain = { readonly members: readonly ValidPolicy[]; readonly isCrowded: boolean };
@@ -46,74 +33,81 @@ type JudgedDomain = { readonly members: readonly ValidPolicy[]; readonly isCrowd
 /** What was found out before: the same spec is not compiled twice, the same domain not judged twice. */
 export class CompileCache {
   readonly #objects = new Map<string, Known>();
-  /** Domains of several policies, as they were judged last. */
-  #domains: ReadonlyMap<string, JudgedDomain> = new Map();
-  #frame: { readonly frame: Frame; readonly madeOf: ReadonlyMap<Compiled, Accepted | undefined> } | undefined;
+  /** What was accepted last, by uid: if it came into force, it stays so while a later generation is refused. */
+  readonly #lastGood = new Map<string, Accepted>();
+  /** Domains of several policies, as they were judged last, by their first policy. */
+  readonly #domains = new WeakMap<ValidPolicy, JudgedDomain>();
+  #last: { readonly resources: readonly RawResource[]; readonly objects: readonly Known[] } = {
+    resources: [],
+    objects: [],
+  };
+  /** What the last pass found of all domains and policies, of what is judged beside them, and of all together. */
+  frame: Frame | undefined;
+  guests: Guests | undefined;
+  incidents: Guests | undefined;
+  collected: Collected | undefined;
 
   get size(): number {
     return this.#objects.size;
+  }
+
+  /** Those that have not been looked at as they are. */
+  unseen(resources: readonly RawResource[]): readonly RawResource[] {
+    return changesBetween(this.#last.resources, resources).come;
   }
 
   /** Compiles the object, unless it is as it was. */
   look(raw: RawResource): Known {
     const { kind, metadata } = raw;
     const known = this.#objects.get(metadata.uid);
-    if (known?.metadata === metadata) return known;
-    const now =
-      known !== undefined && isSameVersion(known.metadata, metadata)
-        ? { ...known, metadata }
-        : { id: idOf(raw), kind, metadata, compiled: compile(raw), lastGood: known?.lastGood };
+    if (known !== undefined && isSameVersion(known.metadata, metadata)) return known;
+    const now = { id: idOf(raw), kind, metadata, compiled: compile(raw) };
     this.#objects.set(metadata.uid, now);
     return now;
   }
 
-  accept(known: Known, accepted: Accepted): void {
-    if (known.lastGood !== accepted) this.#objects.set(known.metadata.uid, { ...known, lastGood: accepted });
+  /** Looks at all objects there are, and says which are not as in the last pass. Forgets what belongs to no object. */
+  lookAtAll(resources: readonly RawResource[]): { objects: readonly Known[]; changes: Changes<Known> } {
+    const before = this.#last;
+    const objects =
+      this.unseen(resources).length === 0 && resources.length === before.resources.length
+        ? before.objects
+        : resources.map((raw, index) => {
+            const known = raw === before.resources[index] ? before.objects[index] : undefined;
+            return known ?? this.look(raw);
+          });
+    this.#last = { resources, objects };
+    const changes = changesBetween(before.objects, objects);
+    for (const known of changes.gone) this.#forget(known);
+    return { objects, changes };
   }
 
-  /** The domains of these in which one request could be subject to too many limits if all policies were in force. */
-  crowded(policiesByDomain: ReadonlyMap<string, readonly ValidPolicy[]>): Set<string> {
-    const judged = new Map<string, JudgedDomain>();
-    for (const [domain, members] of policiesByDomain) {
-      // One policy alone was validated.
-      if (members.length > 1) judged.set(domain, this.#judge(domain, members));
-    }
-    this.#domains = judged;
-    return new Set([...judged].flatMap(([domain, { isCrowded }]) => (isCrowded ? [domain] : [])));
+  lastGoodOf({ metadata }: Known): Accepted | undefined {
+    return this.#lastGood.get(metadata.uid);
   }
 
-  #judge(domain: string, members: readonly ValidPolicy[]): JudgedDomain {
-    const known = this.#domains.get(domain);
-    if (known !== undefined && isSameList(known.members, members)) return known;
-    return { members, isCrowded: mostLimitsPerRequest(members) > MAX_LIMITS_PER_REQUEST };
+  accept({ metadata }: Known, accepted: Accepted): void {
+    this.#lastGood.set(metadata.uid, accepted);
   }
 
-  /** Keeps what was found of these objects, the refused ones among them with their last good state. */
-  remember(objects: readonly Known[], frame: Frame): void {
-    const madeOf = new Map(objects.map(({ compiled, lastGood }) => [compiled, compiled.ok ? undefined : lastGood]));
-    this.#frame = { frame, madeOf };
+  /** Whether one request could be subject to too many limits, were all these policies of one domain in force. */
+  isCrowded(members: readonly ValidPolicy[]): boolean {
+    const [first, second] = members;
+    // One policy alone was validated.
+    if (first === undefined || second === undefined) return false;
+    const known = this.#domains.get(first);
+    if (known !== undefined && isSameList(known.members, members)) return known.isCrowded;
+    const isCrowded = mostLimitsPerRequest(members) > MAX_LIMITS_PER_REQUEST;
+    this.#domains.set(first, { members, isCrowded });
+    return isCrowded;
   }
 
-  /** What was remembered, if it is of just these objects as they are: an incident must not wait for 10,000 policies. */
-  recall(objects: readonly Known[], inForce: InForce): Frame | undefined {
-    const remembered = this.#frame;
-    const isSame =
-      remembered?.madeOf.size === objects.length &&
-      objects.every((known) => {
-        const { compiled } = known;
-        if (compiled.ok) return remembered.madeOf.has(compiled);
-        const kept = seenInForce(known, inForce);
-        return kept !== undefined && remembered.madeOf.get(compiled) === kept;
-      });
-    if (!isSame) this.#frame = undefined;
-    return this.#frame?.frame;
-  }
-
-  /** The end of a pass: keeps only what belongs to these objects. */
-  retain(resources: readonly RawResource[]): void {
-    if (this.#objects.size <= resources.length) return;
-    const alive = new Set(resources.map((raw) => raw.metadata.uid));
-    for (const uid of this.#objects.keys()) if (!alive.has(uid)) this.#objects.delete(uid);
+  #forget(gone: Known): void {
+    const { uid } = gone.metadata;
+    // Else it is the same object, edited.
+    if (this.#objects.get(uid) !== gone) return;
+    this.#objects.delete(uid);
+    this.#lastGood.delete(uid);
   }
 }
 
@@ -131,6 +125,7 @@ function compile(raw: RawResource): Compiled {
 }
 
 function isSameVersion(one: RawResource['metadata'], other: RawResource['metadata']): boolean {
+  if (one === other) return true;
   return one.generation === other.generation && isDeepStrictEqual(one.labels ?? {}, other.labels ?? {});
 }
 

@@ -144,7 +144,7 @@ export class Configurer {
   /** In slices: thousands of new objects at once must not keep the lease from being renewed, nor probes from an answer. */
   async #compile(resources: readonly RawResource[]): Promise<void> {
     let sinceMillis = this.#now();
-    for (const raw of resources) {
+    for (const raw of this.#compiled.unseen(resources)) {
       this.#compiled.look(raw);
       if (this.#now() - sinceMillis < SLICE_MILLIS) continue;
       await new Promise((resolve) => setImmediate(resolve));
@@ -158,7 +158,7 @@ export class Configurer {
     const { consumers, problems } = resolveKeys(desired.consumers, this.#options.keySecrets);
     return problems.size === 0
       ? { ...desired, consumers }
-      : { ...desired, consumers, problems: new Map([...desired.problems, ...problems]) };
+      : { ...desired, consumers, problems: desired.problems.with(problems) };
   }
 
   async #publish(desired: Desired): Promise<void> {

@@ -35,14 +35,15 @@ export type InForce = {
 /** What the objects so far have taken, and why another one cannot be in force beside them. */
 export class Conflicts {
   readonly #cache: CompileCache;
-  readonly #inForce: InForce;
+  #inForce: InForce;
   /** Domains that are in force with settings that nobody knows any more. */
   readonly #doubted = new Set<string>();
-  readonly #announced: () => readonly Accepted[];
+  #announced: () => readonly Accepted[];
   readonly #domains = new Map<string, DomainDocument>();
   readonly #policies = new Map<string, ValidPolicy>();
   readonly #policiesByDomain = new Map<string, ValidPolicy[]>();
-  readonly #tiersByNamespace = new Map<string, Set<string>>();
+  /** How many policies bring each tier. */
+  readonly #tiersByNamespace = new Map<string, Map<string, number>>();
   #crowded: ReadonlySet<string> = new Set();
   readonly #fields = new Map<string, string>();
   readonly #keyHashes = new Map<string, string>();
@@ -66,17 +67,23 @@ export class Conflicts {
     else this.#doubted.add(metadata.name);
   }
 
-  /** Looks at each domain as a whole, once: where all fit together, no policy has to be looked at by itself. */
+  /** Looks at each domain that these are of as a whole, once: where all fit together, no policy has to be looked at by itself. */
   expect(candidates: readonly Accepted[]): void {
     const policies = candidates
       .map(({ resource }) => resource)
       .filter((resource) => resource.kind === 'RateLimitPolicy');
     if (policies.length === 0) return;
-    const byDomain = Map.groupBy(policies, domainOf);
-    for (const [domain, kept] of this.#policiesByDomain) {
-      byDomain.set(domain, [...kept, ...(byDomain.get(domain) ?? [])]);
+    const crowded = new Set<string>();
+    for (const [domain, own] of Map.groupBy(policies, domainOf)) {
+      if (this.#cache.isCrowded([...(this.#policiesByDomain.get(domain) ?? []), ...own])) crowded.add(domain);
     }
-    this.#crowded = this.#cache.crowded(byDomain);
+    this.#crowded = crowded;
+  }
+
+  /** All domains are judged: what only they are judged by is not needed any more. */
+  closeDomains(): void {
+    this.#inForce = { entries: new Map(), documents: new Map() };
+    this.#announced = () => [];
   }
 
   /** Consumers are judged anew, beside domains and policies that are the same. */
@@ -87,12 +94,7 @@ export class Conflicts {
   of({ resource, fields }: Accepted): Problem[] {
     switch (resource.kind) {
       case 'RateLimitPolicy':
-        return [
-          ...this.#notGranted(resource),
-          ...this.#acrossPartitions(resource),
-          ...this.#tooMany(resource),
-          ...this.#sameField(fields),
-        ];
+        return this.#misplaced(resource, fields);
       case 'RateLimitDomain':
         return this.#notPartitionable(resource);
       case 'RateLimitOverride':
@@ -102,6 +104,13 @@ export class Conflicts {
       case 'SystemHealth':
         return [];
     }
+  }
+
+  #misplaced(policy: ValidPolicy, fields: ReadonlyMap<string, string>): Problem[] {
+    const notGranted = this.#notGranted(policy);
+    // What else is in a domain does not concern who is not admitted to it.
+    if (isExpelled(notGranted)) return notGranted;
+    return [...notGranted, ...this.#acrossPartitions(policy), ...this.#tooMany(policy), ...this.#sameField(fields)];
   }
 
   /** Why what is in force of a refused object must leave with it. Domains are judged before. */
@@ -117,7 +126,7 @@ export class Conflicts {
         for (const [field, owner] of fields) this.#fields.set(field, owner);
         add(this.#policiesByDomain, domainOf(resource), resource);
         this.#policies.set(`${namespace}/${name}`, resource);
-        this.#noteTiers(resource);
+        this.#countTiers(resource, 1);
         break;
       }
       case 'RateLimitDomain':
@@ -132,13 +141,30 @@ export class Conflicts {
     }
   }
 
+  /** Takes back what `occupy` did with a policy, while the domains are the same. */
+  vacate({ resource, fields }: Accepted): void {
+    if (resource.kind !== 'RateLimitPolicy') return;
+    const { namespace, name } = resource.metadata;
+    for (const [field, owner] of fields) if (this.#fields.get(field) === owner) this.#fields.delete(field);
+    const domain = domainOf(resource);
+    const others = (this.#policiesByDomain.get(domain) ?? []).filter((policy) => policy !== resource);
+    if (others.length === 0) this.#policiesByDomain.delete(domain);
+    else this.#policiesByDomain.set(domain, others);
+    this.#policies.delete(`${namespace}/${name}`);
+    this.#countTiers(resource, -1);
+  }
+
   /** Tiers count where keys of a namespace are known: in its own domains and in those granted to it. */
-  #noteTiers(policy: ValidPolicy): void {
+  #countTiers(policy: ValidPolicy, step: 1 | -1): void {
     const grants = this.#domains.get(domainOf(policy))?.grants ?? [];
     for (const namespace of [policy.metadata.namespace, ...grants]) {
-      const known = this.#tiersByNamespace.get(namespace) ?? new Set<string>();
-      for (const tier of policy.spec.tiers ?? []) known.add(tier.name);
-      this.#tiersByNamespace.set(namespace, known);
+      const counts = this.#tiersByNamespace.get(namespace) ?? new Map<string, number>();
+      this.#tiersByNamespace.set(namespace, counts);
+      for (const { name } of policy.spec.tiers ?? []) {
+        const count = (counts.get(name) ?? 0) + step;
+        if (count === 0) counts.delete(name);
+        else counts.set(name, count);
+      }
     }
   }
 
@@ -241,7 +267,7 @@ export class Conflicts {
   #unknownTier({ metadata, spec }: ValidConsumer): Problem[] {
     const known = this.#tiersByNamespace.get(metadata.namespace);
     if (spec.tier === undefined || known === undefined || known.size === 0 || known.has(spec.tier)) return [];
-    const message = `"${spec.tier}" is not a tier of any policy for this consumer: ${[...known].toSorted().join(', ')}`;
+    const message = `"${spec.tier}" is not a tier of any policy for this consumer: ${[...known.keys()].toSorted().join(', ')}`;
     return [{ path: 'spec.tier', reason: 'UnknownTier', message }];
   }
 

@@ -18,7 +18,11 @@ import type { InForce } from './conflicts.ts';
  * What this process saw accepted of an object, if that is what is in force: it may not have been published, or have left.
  * Of a Consumer nothing is published that would say.
  */
-export function seenInForce({ id, metadata, lastGood }: Known, { entries }: InForce): Accepted | undefined {
+export function seenInForce(
+  { id, metadata }: Known,
+  lastGood: Accepted | undefined,
+  { entries }: InForce,
+): Accepted | undefined {
   if (lastGood?.stored === undefined) return lastGood;
   const entry = entries.get(id);
   return entry?.uid === metadata.uid && entry.document === lastGood.stored.name ? lastGood : undefined;

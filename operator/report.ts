@@ -198,7 +198,7 @@ function healthDetails(raw: RawResource, world: World): object {
   const reason = isDegraded ? document.reason : undefined;
   const { since, history } = withChange(raw.status, { mode: effectiveMode, at: world.now, reason });
   const affected = isDegraded
-    ? world.desired.policies.filter(
+    ? [...world.desired.policies.values()].filter(
         (policy) =>
           covers(document, { domain: domainOf(policy), labels: policy.metadata.labels ?? {} }) &&
           (document.tiers === undefined || policy.spec.tiers?.some((tier) => document.tiers?.includes(tier.name))),

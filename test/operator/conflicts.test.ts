@@ -74,7 +74,7 @@ describe('a policy for the domain of another namespace', () => {
       if (isRestarted) operator.restart();
       const revoked = operator.judge(edited(owner, {}), refused);
       expect([...operator.inForce.keys()]).toEqual(['RateLimitDomain/shop/shop']);
-      expect(revoked.policies).toEqual([]);
+      expect(revoked.policies.size).toBe(0);
       const reasons = problemsOf(revoked, 'RateLimitPolicy/team/guest').map(({ reason }) => reason);
       expect(reasons.at(-1)).toBe('DomainNotGranted');
       expect(reasons.length).toBeGreaterThan(1);
@@ -169,7 +169,7 @@ describe('an edit that was accepted and could not be published', () => {
     expect(operator.look(large).problems.size).toBe(0);
     const desired = operator.judge(invalid, another);
     expect([...desired.problems.keys()]).toEqual(['RateLimitPolicy/shop/small']);
-    expect(desired.policies.map(({ metadata }) => [metadata.name, metadata.generation])).toEqual([
+    expect([...desired.policies.values()].map(({ metadata }) => [metadata.name, metadata.generation])).toEqual([
       ['another', 1],
       ['small', 1],
     ]);
@@ -182,7 +182,7 @@ describe('an edit that was accepted and could not be published', () => {
     const operator = new Operator();
     operator.look(large);
     const desired = operator.judge(invalid, another);
-    expect([[...desired.entries.keys()], desired.policies.length]).toEqual([['RateLimitPolicy/shop/another'], 1]);
+    expect([[...desired.entries.keys()], desired.policies.size]).toEqual([['RateLimitPolicy/shop/another'], 1]);
   });
 });
 

@@ -1,6 +1,7 @@
 import type { RedisClient } from '../store/connection.ts';
 import type { Logger } from 'pino';
 import type { RawResource } from '../policy/resource.ts';
+import type { ShardedMap } from '../policy/sharded-map.ts';
 import type { PodReport } from '../store/acknowledgements.ts';
 import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
@@ -65,7 +66,7 @@ export class Configurer {
     return this.#desired;
   }
 
-  get consumers(): ReadonlyMap<string, WrittenConsumer> {
+  get consumers(): ShardedMap<WrittenConsumer> {
     return this.#keySet.consumers;
   }
 

@@ -3,6 +3,7 @@ import type { RedisClient } from '../store/connection.ts';
 import { recordNameOf } from '../policy/api-key.ts';
 import { numbersOf } from '../policy/compile.ts';
 import { idOf, type RawResource, type ValidConsumer } from '../policy/resource.ts';
+import { ShardedMap } from '../policy/sharded-map.ts';
 import {
   changeKeySet,
   type ConsumerRecord,
@@ -44,7 +45,7 @@ export class KeySet {
   readonly #lastGood = new Map<string, ValidConsumer>();
   /** Records that an operator before this one wrote for consumers that are refused now, by uid. */
   readonly #inherited = new Map<string, Map<string, ConsumerRecord>>();
-  readonly #consumers = new Map<string, WrittenConsumer>();
+  #consumers = ShardedMap.of<WrittenConsumer>([]);
   #recordNames = new WeakMap<ValidConsumer, readonly string[]>();
 
   constructor(options: KeySetOptions) {
@@ -78,7 +79,7 @@ export class KeySet {
   }
 
   /** Consumers by identity whose keys are in Redis. */
-  get consumers(): ReadonlyMap<string, WrittenConsumer> {
+  get consumers(): ShardedMap<WrittenConsumer> {
     return this.#consumers;
   }
 
@@ -199,8 +200,8 @@ export class KeySet {
       for (const { generation } of records.values()) generations.set(uid, generation);
     }
     const keysByUid = new Map(effective.map((consumer) => [consumer.metadata.uid, this.#namesOf(consumer).join(' ')]));
-    const known = new Map(this.#consumers);
-    this.#consumers.clear();
+    const known = this.#consumers;
+    const noted = new Map<string, WrittenConsumer>();
     for (const raw of existing) {
       const { uid } = raw.metadata;
       const generation = generations.get(uid);
@@ -208,8 +209,9 @@ export class KeySet {
       const before = known.get(idOf(raw));
       const keys = keysByUid.get(uid) ?? '';
       const isSame = before?.uid === uid && before.generation === generation && before.keys === keys;
-      this.#consumers.set(idOf(raw), isSame ? before : { uid, generation, keys, sequence: this.#sequence });
+      noted.set(idOf(raw), isSame ? before : { uid, generation, keys, sequence: this.#sequence });
     }
+    this.#consumers = known.with([...known.keys(), ...noted.keys()].map((id) => [id, noted.get(id)]));
   }
 }
 

@@ -3,6 +3,7 @@ import type { Document, ManifestEntry } from '../policy/documents.ts';
 import { covers, isActive } from '../policy/health.ts';
 import { domainOf, idOf, type Problem, type RawResource } from '../policy/resource.ts';
 import type { Condition, PodCounts } from '../policy/schema/fields.ts';
+import type { ShardedMap } from '../policy/sharded-map.ts';
 import type { Desired } from './desired.ts';
 import type { WrittenConsumer } from './key-set.ts';
 import { documentIn } from './last-good.ts';
@@ -17,7 +18,7 @@ export type World = {
   readonly desired: Desired;
   readonly published: Published | undefined;
   readonly knows: Publisher['knows'];
-  readonly consumers: ReadonlyMap<string, WrittenConsumer>;
+  readonly consumers: ShardedMap<WrittenConsumer>;
   /** The pods that have to enforce; undefined = Redis could not be asked. */
   readonly pods: readonly ReadyPod[] | undefined;
   /** Why they could not be asked. */
@@ -38,7 +39,10 @@ type Active = {
   readonly isHeldBy: (pod: ReadyPod) => boolean;
 };
 
-/** What all statuses have in common: what they say of the pods, and what every pod has. */
+/**
+ * What all statuses have in common: what they say of the pods, and what every pod has. Where every pod has what is in
+ * force of an object, its status is made from the object, the text, its entry and its problems alone.
+ */
 export type Common = { readonly text: string; readonly revision: number; readonly keySequence: number };
 
 export function commonOf(world: World): Common {
@@ -50,36 +54,6 @@ export function commonOf(world: World): Common {
     revision: Math.min(...ready.map((pod) => heldBy(pod, world))),
     keySequence: Math.min(...ready.map(({ acknowledgement }) => acknowledgement.keySequence)),
   };
-}
-
-/** What a status is made from besides the object itself. */
-export type Basis = {
-  readonly text: string;
-  readonly active: ManifestEntry | WrittenConsumer | undefined;
-  readonly problems: readonly Problem[] | undefined;
-};
-
-/**
- * What the status of an object is made from where every pod has what is in force of it: the same again gives the same
- * again. Undefined where a pod is behind, and for what changes with time.
- */
-export function basisOf(raw: RawResource, world: World, { text, revision, keySequence }: Common): Basis | undefined {
-  const id = idOf(raw);
-  const problems = world.desired.problems.get(id);
-  switch (raw.kind) {
-    case 'SystemHealth':
-    case 'RateLimitOverride':
-      return undefined;
-    case 'Consumer': {
-      const active = world.consumers.get(id);
-      return active === undefined || active.sequence <= keySequence ? { text, active, problems } : undefined;
-    }
-    case 'RateLimitPolicy':
-    case 'RateLimitDomain': {
-      const active = world.published?.entries.get(id);
-      return active === undefined || active.revision <= revision ? { text, active, problems } : undefined;
-    }
-  }
 }
 
 /** The status that an object should have; undefined if it has it already. */

@@ -1,5 +1,9 @@
-import type { RawResource } from '../policy/resource.ts';
-import { type Basis, basisOf, commonOf, conditionsOf, expiryOf, statusOf, type World } from './report.ts';
+import type { ManifestEntry } from '../policy/documents.ts';
+import { idOf, type Problem, type RawResource } from '../policy/resource.ts';
+import { ShardedMap } from '../policy/sharded-map.ts';
+import { changesBetween } from './changes.ts';
+import type { WrittenConsumer } from './key-set.ts';
+import { type Common, commonOf, conditionsOf, expiryOf, statusOf, type World } from './report.ts';
 import type { ResourceSource } from './source.ts';
 import { type Transition, transitionsBetween } from './transitions.ts';
 
@@ -20,13 +24,34 @@ const PASS_MILLIS = 2_000;
 /** Longer delays than setTimeout can count are looked at again on the way. */
 const LONGEST_TIMER_MILLIS = 2_000_000_000;
 
+/** How long the event loop may be kept from other work. */
+const SLICE_MILLIS = 10;
+
+const NOTHING = ShardedMap.of<never>([]);
+const NONE_SETTLED = { revision: 0, keySequence: 0 };
+
+type Due = { readonly raw: RawResource; readonly status: unknown };
+
+/** What the last pass found things to be, for comparison. */
+type Seen = {
+  readonly resources: readonly RawResource[];
+  readonly text: string;
+  readonly entries: ShardedMap<ManifestEntry>;
+  readonly problems: ShardedMap<readonly Problem[]>;
+  readonly consumers: ShardedMap<WrittenConsumer>;
+};
+
 /** Keeps the status of every object equal to what is so, and writes nothing that is so already. */
 export class StatusKeeper {
   readonly #options: StatusKeeperOptions;
   /** What the last complete pass was made from: the same again gives the same again. */
   #reported = '';
-  /** Objects whose status is right, and what it was found to be right for. */
-  readonly #settled = new WeakMap<RawResource, Basis>();
+  #seen: Seen = { resources: [], text: '', entries: NOTHING, problems: NOTHING, consumers: NOTHING };
+  readonly #byId = new Map<string, RawResource>();
+  /** Objects whose status may not be right. */
+  readonly #pending = new Set<RawResource>();
+  /** What every pod has at least, as long as the status of no other object can have changed. */
+  #settled = NONE_SETTLED;
   #expiry: NodeJS.Timeout | undefined;
 
   constructor(options: StatusKeeperOptions) {
@@ -56,17 +81,18 @@ export class StatusKeeper {
       this.#reported = '';
       throw new AggregateError(failures, `${failures.length} statuses could not be written`);
     }
-    this.#scheduleExpiry(resources, world);
+    this.#scheduleExpiry(resources.filter(isTimed), world);
   }
 
   /** Writes some at a time, edited objects first, and leaves to the next pass what it is interrupted in, or late with. */
   async #write(resources: readonly RawResource[], world: World): Promise<unknown[]> {
-    const due = this.#due(resources, world);
-    const now = this.#options.monotonicMillis ?? (() => performance.now());
-    const lateMillis = now() + PASS_MILLIS;
+    const lateMillis = this.#now() + PASS_MILLIS;
+    const common = commonOf(world);
+    this.#noteChanges(resources, world, common);
+    const due = await this.#due(world, common);
     const failures: unknown[] = [];
     for (let start = 0; start < due.length; start += WRITES_AT_ONCE) {
-      if (this.#options.isInterrupted() || now() > lateMillis) {
+      if (this.#options.isInterrupted() || this.#now() > lateMillis) {
         this.#again();
         break;
       }
@@ -79,17 +105,67 @@ export class StatusKeeper {
     return failures;
   }
 
-  #due(resources: readonly RawResource[], world: World): { readonly raw: RawResource; readonly status: unknown }[] {
-    const common = commonOf(world);
-    const due: { raw: RawResource; status: unknown; isEdited: boolean }[] = [];
-    for (const raw of resources) {
-      const basis = basisOf(raw, world, common);
-      if (basis !== undefined && isSame(basis, this.#settled.get(raw))) continue;
+  /** Whose status may not be right any more, since the last pass. */
+  #noteChanges(resources: readonly RawResource[], world: World, common: Common): void {
+    const before = this.#seen;
+    const [entries, { problems }] = [world.published?.entries ?? NOTHING, world.desired];
+    this.#seen = { resources, text: common.text, entries, problems, consumers: world.consumers };
+    const { gone, come } = changesBetween(before.resources, resources);
+    for (const raw of gone) {
+      this.#byId.delete(idOf(raw));
+      this.#pending.delete(raw);
+    }
+    for (const raw of come) {
+      this.#byId.set(idOf(raw), raw);
+      this.#pending.add(raw);
+    }
+    const { revision, keySequence } = this.#settled;
+    if (before.text !== common.text || common.revision < revision || common.keySequence < keySequence) {
+      this.#settled = NONE_SETTLED;
+      for (const raw of resources) this.#pending.add(raw);
+      return;
+    }
+    for (const raw of resources) if (isTimed(raw)) this.#pending.add(raw);
+    const ids = [
+      ...entries.differenceTo(before.entries),
+      ...problems.differenceTo(before.problems),
+      ...world.consumers.differenceTo(before.consumers),
+    ];
+    for (const id of ids) {
+      const raw = this.#byId.get(id);
+      if (raw !== undefined) this.#pending.add(raw);
+    }
+  }
+
+  /** In slices, as there may be thousands; what it is interrupted in stays for the next pass. */
+  async #due(world: World, common: Common): Promise<readonly Due[]> {
+    const due: (Due & { readonly isEdited: boolean })[] = [];
+    let sinceMillis = performance.now();
+    for (const raw of this.#pending) {
       const status = statusOf(raw, world);
       if (status !== undefined) due.push({ raw, status, isEdited: isEdited(raw) });
-      else if (basis !== undefined) this.#settled.set(raw, basis);
+      else this.#settle(raw, world, common);
+      if (performance.now() - sinceMillis < SLICE_MILLIS) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      sinceMillis = performance.now();
+      if (!this.#options.isInterrupted()) continue;
+      this.#again();
+      return [];
     }
     return due.toSorted((one, other) => Number(other.isEdited) - Number(one.isEdited));
+  }
+
+  /** The status is right; if every pod has what is in force of the object, it stays so until something changes. */
+  #settle(raw: RawResource, world: World, common: Common): void {
+    const id = idOf(raw);
+    const revision = world.published?.entries.get(id)?.revision ?? 0;
+    const keySequence = world.consumers.get(id)?.sequence ?? 0;
+    if (revision > common.revision || keySequence > common.keySequence) return;
+    this.#settled = {
+      revision: Math.max(revision, this.#settled.revision),
+      keySequence: Math.max(keySequence, this.#settled.keySequence),
+    };
+    this.#pending.delete(raw);
   }
 
   async #writeOne(raw: RawResource, status: unknown): Promise<void> {
@@ -114,10 +190,15 @@ export class StatusKeeper {
     const delayMillis = Math.ceil((Math.min(...expiries) - world.nowMicros) / 1000);
     this.#expiry = setTimeout(() => this.#again(), Math.min(Math.max(delayMillis, 1), LONGEST_TIMER_MILLIS));
   }
+
+  #now(): number {
+    return this.#options.monotonicMillis?.() ?? performance.now();
+  }
 }
 
-function isSame(one: Basis, other: Basis | undefined): boolean {
-  return one.text === other?.text && one.active === other.active && one.problems === other.problems;
+/** Whether the status changes by itself, with time. */
+function isTimed({ kind }: RawResource): boolean {
+  return kind === 'SystemHealth' || kind === 'RateLimitOverride';
 }
 
 function isEdited({ metadata, status }: RawResource): boolean {

@@ -3,6 +3,7 @@ import { CompileCache } from '../../operator/compile-cache.ts';
 import { computeDesired } from '../../operator/desired.ts';
 import { ReadyPods } from '../../operator/ready-pods.ts';
 import { expiryOf, statusOf, type World } from '../../operator/report.ts';
+import type { WrittenConsumer } from '../../operator/key-set.ts';
 import type { ManifestEntry, StoredDocument } from '../../policy/documents.ts';
 import type { RawResource } from '../../policy/resource.ts';
 import { ShardedMap } from '../../policy/sharded-map.ts';
@@ -50,7 +51,7 @@ function aWorld(pods: readonly PodReport[]): World {
     desired: computeDesired([policy], { entries, documents: new Map() }, new CompileCache()),
     published: { identity: current, entries, parts: [], documents: ShardedMap.of<StoredDocument>([]) },
     knows: ({ revision, manifest }) => manifest === `m${revision}`,
-    consumers: new Map(),
+    consumers: ShardedMap.of<WrittenConsumer>([]),
     pods: new ReadyPods(0).view(pods, undefined, { nowMicros: NOW_MICROS, nowMillis: 0 }),
     isOverdue: true,
     nowMicros: NOW_MICROS,

@@ -3,6 +3,7 @@ import { CompileCache } from '../../operator/compile-cache.ts';
 import { computeDesired } from '../../operator/desired.ts';
 import { conditionsOf, type World } from '../../operator/report.ts';
 import { StatusKeeper } from '../../operator/status-keeper.ts';
+import type { WrittenConsumer } from '../../operator/key-set.ts';
 import type { ManifestEntry } from '../../policy/documents.ts';
 import type { RawResource } from '../../policy/resource.ts';
 import { ShardedMap } from '../../policy/sharded-map.ts';
@@ -29,7 +30,7 @@ function aWorld(resources: readonly RawResource[], pods: readonly string[]): Wor
     desired,
     published: { identity: IDENTITY, entries, parts: [], documents: ShardedMap.of(desired.documents) },
     knows: () => true,
-    consumers: new Map(),
+    consumers: ShardedMap.of<WrittenConsumer>([]),
     pods: pods.map((pod) => ({
       acknowledgement: { pod, instance: 'i', identity: IDENTITY, formats: [1], keySequence: 0 },
       heartbeatMicros: 0,

@@ -10,7 +10,7 @@ import { computeDesired, type Desired } from './desired.ts';
 import { KeySet, type WrittenConsumer } from './key-set.ts';
 import type { Leadership } from './leadership.ts';
 import { Publisher } from './publisher.ts';
-import { type KeySecrets, resolveKeys } from './secret-keys.ts';
+import { type KeySecrets, type Resolved, resolveKeys } from './secret-keys.ts';
 
 /** The current one first, then those by which keys are still looked for. */
 export type Peppers = { read(): Promise<readonly string[]> };
@@ -46,6 +46,7 @@ export class Configurer {
   readonly #now: () => number;
   readonly #keySet: KeySet;
   readonly #compiled = new CompileCache();
+  readonly #resolved: Resolved = new WeakMap();
   #desired: Desired | undefined;
   #changedAtMillis = 0;
   #seenSequence = 0;
@@ -93,7 +94,7 @@ export class Configurer {
       const desired = this.#compute(resources);
       this.#desired = desired;
       await this.#publish(desired);
-      await this.#writeKeys(resources, desired);
+      await this.#writeKeys(desired);
       this.#isConfigured = true;
       this.#noteOwner(undefined);
     } catch (error) {
@@ -156,7 +157,7 @@ export class Configurer {
   #compute(resources: readonly RawResource[]): Desired {
     const inForce = this.publisher.published ?? { entries: new Map(), documents: new Map() };
     const desired = computeDesired(resources, inForce, this.#compiled);
-    const { consumers, problems } = resolveKeys(desired.consumers, this.#options.keySecrets);
+    const { consumers, problems } = resolveKeys(desired.consumers, this.#options.keySecrets, this.#resolved);
     return problems.size === 0
       ? { ...desired, consumers }
       : { ...desired, consumers, problems: desired.problems.with(problems) };
@@ -174,14 +175,13 @@ export class Configurer {
     log.info({ event: 'published', revision, epoch, objects, refused });
   }
 
-  async #writeKeys(resources: readonly RawResource[], desired: Desired): Promise<void> {
+  async #writeKeys(desired: Desired): Promise<void> {
     if (!this.#hasPeppers) await this.#readPeppers();
     const { owner } = this.#options;
     const incarnation = this.publisher.published?.identity.incarnation ?? '';
     const writer = { owner, incarnation, epoch: this.publisher.epoch, seenSequence: this.#seenSequence };
     const sequenceBefore = this.#keySet.sequence;
-    const existing = resources.filter(({ kind }) => kind === 'Consumer');
-    await this.#keySet.sync(writer, existing, desired.consumers);
+    await this.#keySet.sync(writer, desired.consumerObjects, desired.consumers);
     if (this.#keySet.sequence !== sequenceBefore) this.#changedAtMillis = this.#now();
   }
 

@@ -2,7 +2,7 @@ import type { ManifestEntry, StoredDocument } from '../policy/documents.ts';
 import type { Problem, RawResource, ValidConsumer, ValidPolicy } from '../policy/resource.ts';
 import { ShardedMap } from '../policy/sharded-map.ts';
 import { collect } from './collect.ts';
-import type { CompileCache } from './compile-cache.ts';
+import type { CompileCache, Known } from './compile-cache.ts';
 import type { InForce } from './conflicts.ts';
 import { type Docket, judgeFrame, judgeGuests } from './judgement.ts';
 
@@ -16,6 +16,8 @@ export type Desired = {
   readonly policies: ShardedMap<ValidPolicy>;
   /** The older before the younger. */
   readonly consumers: readonly ValidConsumer[];
+  /** Every Consumer, valid or not. */
+  readonly consumerObjects: readonly Known[];
   /** By identity; absent = accepted. */
   readonly problems: ShardedMap<readonly Problem[]>;
 };
@@ -37,5 +39,12 @@ export function computeDesired(resources: readonly RawResource[], inForce: InFor
   cache.incidents = incidents;
   cache.collected = collected;
   const { documents, policies, problems } = collected;
-  return { entries: collected.entries, documents, policies, consumers: guests.consumers, problems };
+  return {
+    entries: collected.entries,
+    documents,
+    policies,
+    consumers: guests.consumers,
+    consumerObjects: guests.consumerObjects,
+    problems,
+  };
 }

@@ -38,6 +38,8 @@ export type Guests = {
   readonly refused: readonly Verdict[];
   /** Those of them that were admitted, the older before the younger. */
   readonly consumers: readonly ValidConsumer[];
+  /** All Consumers among them. */
+  readonly consumerObjects: readonly Known[];
 };
 
 type Pass = {
@@ -151,7 +153,8 @@ export function judgeGuests(
   const consumers = [...verdicts.values()].flatMap(({ accepted }) =>
     accepted?.resource.kind === 'Consumer' ? [accepted.resource] : [],
   );
-  return { frame, verdicts: ShardedMap.of(verdicts), refused: refusedOf(verdicts), consumers };
+  const consumerObjects = objects.filter(({ kind }) => kind === 'Consumer' && kinds.includes(kind));
+  return { frame, verdicts: ShardedMap.of(verdicts), refused: refusedOf(verdicts), consumers, consumerObjects };
 }
 
 /** Those of some objects, in the order of their standing, that can be in force together with what was admitted before. */

@@ -2,7 +2,8 @@ import { isDeepStrictEqual } from 'node:util';
 import type { RedisClient } from '../store/connection.ts';
 import { recordNameOf } from '../policy/api-key.ts';
 import { numbersOf } from '../policy/compile.ts';
-import { idOf, type RawResource, type ValidConsumer } from '../policy/resource.ts';
+import { idOf, type Metadata, type ValidConsumer } from '../policy/resource.ts';
+import type { ResourceKind } from '../policy/schema/kinds.ts';
 import { ShardedMap } from '../policy/sharded-map.ts';
 import {
   changeKeySet,
@@ -15,6 +16,7 @@ import {
   writeKeySet,
 } from '../store/consumer-keys.ts';
 import type { Names } from '../store/names.ts';
+import { changesBetween } from './changes.ts';
 
 export type KeySetOptions = {
   readonly redis: RedisClient;
@@ -34,6 +36,8 @@ export type WrittenConsumer = {
 
 const HASH_PREFIX = 'sha256:';
 
+type ConsumerObject = { readonly kind: ResourceKind; readonly metadata: Metadata };
+
 /** Keeps the records of API keys in Redis equal to what the Consumers say. */
 export class KeySet {
   readonly #options: KeySetOptions;
@@ -47,6 +51,8 @@ export class KeySet {
   readonly #inherited = new Map<string, Map<string, ConsumerRecord>>();
   #consumers = ShardedMap.of<WrittenConsumer>([]);
   #recordNames = new WeakMap<ValidConsumer, readonly string[]>();
+  /** What the set in Redis was made from; undefined if the next sync has to look at everything. */
+  #synced: { readonly existing: readonly ConsumerObject[]; readonly valid: readonly ValidConsumer[] } | undefined;
 
   constructor(options: KeySetOptions) {
     this.#options = options;
@@ -55,8 +61,10 @@ export class KeySet {
 
   /** From the next sync on. */
   usePeppers(peppers: readonly string[]): void {
+    if (peppers.join(' ') === this.#peppers.join(' ')) return;
     this.#peppers = peppers;
     this.#recordNames = new WeakMap();
+    this.#synced = undefined;
   }
 
   /** Whether Redis lost or changed a record that this process wrote. If so, the next sync writes all of them again. */
@@ -88,9 +96,8 @@ export class KeySet {
    * @param existing every Consumer object, valid or not
    * @param valid those of them that are
    */
-  async sync(identity: KeyWriter, existing: readonly RawResource[], valid: readonly ValidConsumer[]): Promise<void> {
+  async sync(identity: KeyWriter, existing: readonly ConsumerObject[], valid: readonly ValidConsumer[]): Promise<void> {
     const writer = { ...identity, seenSequence: Math.max(identity.seenSequence, this.#sequence) };
-    const effective = this.#effective(existing, valid);
     const state = await readKeySetState(this.#options.redis, this.#options.names);
     const isOurs =
       state !== undefined &&
@@ -98,6 +105,9 @@ export class KeySet {
       state.incarnation === writer.incarnation &&
       state.epoch === writer.epoch &&
       state.sequence === this.#sequence;
+    if (isOurs && this.#written !== undefined && this.#isSynced(existing, valid)) return;
+    this.#synced = undefined;
+    const effective = this.#effective(existing, valid);
     if (this.#written === undefined) await this.#inherit(existing);
     this.#forget(existing);
     const wanted = this.#recordsOf(effective);
@@ -106,6 +116,13 @@ export class KeySet {
       : this.#writeAll(writer, wanted));
     this.#written = new Map([...wanted].map(([name, record]) => [name, JSON.stringify(record)]));
     this.#note(existing, effective);
+    this.#synced = { existing, valid };
+  }
+
+  #isSynced(existing: readonly ConsumerObject[], valid: readonly ValidConsumer[]): boolean {
+    if (this.#synced === undefined) return false;
+    const changes = [changesBetween(this.#synced.existing, existing), changesBetween(this.#synced.valid, valid)];
+    return changes.every(({ gone, come }) => gone.length + come.length === 0);
   }
 
   /** Whether the set in Redis is not the one that this process wrote. */
@@ -114,7 +131,7 @@ export class KeySet {
     return state === undefined || !state.isComplete || state.sequence !== this.#sequence;
   }
 
-  #effective(existing: readonly RawResource[], valid: readonly ValidConsumer[]): ValidConsumer[] {
+  #effective(existing: readonly ConsumerObject[], valid: readonly ValidConsumer[]): ValidConsumer[] {
     for (const consumer of valid) this.#lastGood.set(consumer.metadata.uid, consumer);
     const alive = new Set(existing.map((raw) => raw.metadata.uid));
     for (const uid of this.#lastGood.keys()) if (!alive.has(uid)) this.#lastGood.delete(uid);
@@ -161,7 +178,7 @@ export class KeySet {
   }
 
   /** After a restart: the records of Consumers of which this process knows no valid state stay as they are. */
-  async #inherit(existing: readonly RawResource[]): Promise<void> {
+  async #inherit(existing: readonly ConsumerObject[]): Promise<void> {
     const { redis, names } = this.#options;
     const unknown = new Set(existing.map((raw) => raw.metadata.uid).filter((uid) => !this.#lastGood.has(uid)));
     if (unknown.size === 0) return;
@@ -174,7 +191,7 @@ export class KeySet {
   }
 
   /** What was inherited ends with its object, and with the first valid state of it. */
-  #forget(existing: readonly RawResource[]): void {
+  #forget(existing: readonly ConsumerObject[]): void {
     const alive = new Set(existing.map((raw) => raw.metadata.uid));
     for (const uid of this.#inherited.keys()) {
       if (!alive.has(uid) || this.#lastGood.has(uid)) this.#inherited.delete(uid);
@@ -194,7 +211,7 @@ export class KeySet {
     return changeKeySet(this.#options.redis, this.#options.names, writer, [...changed, ...removed]);
   }
 
-  #note(existing: readonly RawResource[], effective: readonly ValidConsumer[]): void {
+  #note(existing: readonly ConsumerObject[], effective: readonly ValidConsumer[]): void {
     const generations = new Map(effective.map(({ metadata }) => [metadata.uid, metadata.generation]));
     for (const [uid, records] of this.#inherited) {
       for (const { generation } of records.values()) generations.set(uid, generation);

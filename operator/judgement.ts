@@ -154,7 +154,10 @@ export function judgeGuests(
     accepted?.resource.kind === 'Consumer' ? [accepted.resource] : [],
   );
   const consumerObjects = objects.filter(({ kind }) => kind === 'Consumer' && kinds.includes(kind));
-  return { frame, verdicts: ShardedMap.of(verdicts), refused: refusedOf(verdicts), consumers, consumerObjects };
+  const all = known?.verdicts ?? ShardedMap.of<Verdict>([]);
+  const left = [...all.keys()].filter((id) => !verdicts.has(id)).map((id) => [id, undefined] as const);
+  const fresh = [...verdicts].filter(([id, verdict]) => !isSameVerdict(all.get(id), verdict));
+  return { frame, verdicts: all.with([...left, ...fresh]), refused: refusedOf(verdicts), consumers, consumerObjects };
 }
 
 /** Those of some objects, in the order of their standing, that can be in force together with what was admitted before. */
@@ -214,6 +217,10 @@ function haveLastGoodChanged(refused: readonly Verdict[], { cache, inForce, chan
     if (known.compiled.ok && isExpelled(problems)) return false;
     return lastGoodOf(known, { cache, inForce }) !== lastGood;
   });
+}
+
+function isSameVerdict(one: Verdict | undefined, other: Verdict): boolean {
+  return one?.known === other.known && one.accepted !== undefined && one.accepted === other.accepted;
 }
 
 /** Whether the verdict would be the same in whatever order policies were judged. */

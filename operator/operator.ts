@@ -205,7 +205,7 @@ export class Operator {
   }
 
   #resources(): RawResource[] {
-    return allKinds.flatMap((kind) => [...this.#options.source.list(kind)]);
+    return allKinds.flatMap((kind) => this.#options.source.list(kind));
   }
 
   #work(key: string): Promise<void> {

@@ -1,4 +1,5 @@
 import type { RawResource } from '../policy/resource.ts';
+import { changesBetween } from './changes.ts';
 
 type Edit = { readonly generation: number; readonly atMillis: number };
 
@@ -6,22 +7,23 @@ type Edit = { readonly generation: number; readonly atMillis: number };
 export class Propagation {
   readonly #known = new Map<string, number>();
   readonly #edits = new Map<string, Edit>();
-  #isFirst = true;
+  #last: readonly RawResource[] | undefined;
 
   /** Notes which objects are new or edited. What the first look finds is not: it may be as old as it likes. */
   note(resources: readonly RawResource[], atMillis: number): void {
-    for (const { metadata } of resources) {
+    const { gone, come } = changesBetween(this.#last ?? [], resources);
+    const isFirst = this.#last === undefined;
+    this.#last = resources;
+    for (const { metadata } of come) {
       if (this.#known.get(metadata.uid) === metadata.generation) continue;
       this.#known.set(metadata.uid, metadata.generation);
-      if (!this.#isFirst) this.#edits.set(metadata.uid, { generation: metadata.generation, atMillis });
+      if (!isFirst) this.#edits.set(metadata.uid, { generation: metadata.generation, atMillis });
     }
-    this.#isFirst = false;
-    if (this.#known.size <= resources.length) return;
-    const alive = new Set(resources.map(({ metadata }) => metadata.uid));
-    for (const uid of this.#known.keys()) {
-      if (alive.has(uid)) continue;
-      this.#known.delete(uid);
-      this.#edits.delete(uid);
+    const alive = new Set(come.map(({ metadata }) => metadata.uid));
+    for (const { metadata } of gone) {
+      if (alive.has(metadata.uid)) continue;
+      this.#known.delete(metadata.uid);
+      this.#edits.delete(metadata.uid);
     }
   }
 

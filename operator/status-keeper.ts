@@ -1,5 +1,5 @@
 import type { ManifestEntry } from '../policy/documents.ts';
-import { idOf, type Problem, type RawResource } from '../policy/resource.ts';
+import { idOf, type Problem, type RawResource, type ValidPolicy } from '../policy/resource.ts';
 import { ShardedMap } from '../policy/sharded-map.ts';
 import { changesBetween } from './changes.ts';
 import type { WrittenConsumer } from './key-set.ts';
@@ -28,6 +28,15 @@ const LONGEST_TIMER_MILLIS = 2_000_000_000;
 const SLICE_MILLIS = 10;
 
 const NOTHING = ShardedMap.of<never>([]);
+const NOTHING_SEEN: Seen = {
+  resources: [],
+  text: '',
+  entries: NOTHING,
+  problems: NOTHING,
+  consumers: NOTHING,
+  policies: NOTHING,
+  nowMicros: 0,
+};
 const NONE_SETTLED = { revision: 0, keySequence: 0 };
 
 type Due = { readonly raw: RawResource; readonly status: unknown };
@@ -39,6 +48,8 @@ type Seen = {
   readonly entries: ShardedMap<ManifestEntry>;
   readonly problems: ShardedMap<readonly Problem[]>;
   readonly consumers: ShardedMap<WrittenConsumer>;
+  readonly policies: ShardedMap<ValidPolicy>;
+  readonly nowMicros: number;
 };
 
 /** Keeps the status of every object equal to what is so, and writes nothing that is so already. */
@@ -46,12 +57,14 @@ export class StatusKeeper {
   readonly #options: StatusKeeperOptions;
   /** What the last complete pass was made from: the same again gives the same again. */
   #reported = '';
-  #seen: Seen = { resources: [], text: '', entries: NOTHING, problems: NOTHING, consumers: NOTHING };
+  #seen: Seen = NOTHING_SEEN;
   readonly #byId = new Map<string, RawResource>();
   /** Objects whose status may not be right. */
   readonly #pending = new Set<RawResource>();
   /** What every pod has at least, as long as the status of no other object can have changed. */
   #settled = NONE_SETTLED;
+  /** When a status next changes by itself, by the time of Redis; undefined if that has to be found out. */
+  #expiryMicros: number | undefined;
   #expiry: NodeJS.Timeout | undefined;
 
   constructor(options: StatusKeeperOptions) {
@@ -81,7 +94,7 @@ export class StatusKeeper {
       this.#reported = '';
       throw new AggregateError(failures, `${failures.length} statuses could not be written`);
     }
-    this.#scheduleExpiry(resources.filter(isTimed), world);
+    this.#scheduleExpiry(resources, world);
   }
 
   /** Writes some at a time, edited objects first, and leaves to the next pass what it is interrupted in, or late with. */
@@ -108,8 +121,7 @@ export class StatusKeeper {
   /** Whose status may not be right any more, since the last pass. */
   #noteChanges(resources: readonly RawResource[], world: World, common: Common): void {
     const before = this.#seen;
-    const [entries, { problems }] = [world.published?.entries ?? NOTHING, world.desired];
-    this.#seen = { resources, text: common.text, entries, problems, consumers: world.consumers };
+    this.#seen = seenIn(resources, world, common);
     const { gone, come } = changesBetween(before.resources, resources);
     for (const raw of gone) {
       this.#byId.delete(idOf(raw));
@@ -123,18 +135,24 @@ export class StatusKeeper {
     if (before.text !== common.text || common.revision < revision || common.keySequence < keySequence) {
       this.#settled = NONE_SETTLED;
       for (const raw of resources) this.#pending.add(raw);
-      return;
     }
-    for (const raw of resources) if (isTimed(raw)) this.#pending.add(raw);
-    const ids = [
-      ...entries.differenceTo(before.entries),
-      ...problems.differenceTo(before.problems),
-      ...world.consumers.differenceTo(before.consumers),
-    ];
-    for (const id of ids) {
+    for (const id of differencesBetween(before, this.#seen)) {
       const raw = this.#byId.get(id);
-      if (raw !== undefined) this.#pending.add(raw);
+      if (raw === undefined) continue;
+      this.#pending.add(raw);
+      // The times are those of what is in force.
+      if (isTimed(raw)) this.#expiryMicros = undefined;
     }
+    this.#noteTimed(before, this.#seen);
+  }
+
+  /** What changes with time, or says how many policies it concerns. */
+  #noteTimed(before: Seen, now: Seen): void {
+    const isTime =
+      this.#expiryMicros === undefined || now.nowMicros >= this.#expiryMicros || now.nowMicros < before.nowMicros;
+    if (isTime) this.#expiryMicros = undefined;
+    if (!isTime && before.policies === now.policies) return;
+    for (const raw of now.resources) if (isTimed(raw)) this.#pending.add(raw);
   }
 
   /** In slices, as there may be thousands; what it is interrupted in stays for the next pass. */
@@ -185,15 +203,33 @@ export class StatusKeeper {
 
   #scheduleExpiry(resources: readonly RawResource[], world: World): void {
     clearTimeout(this.#expiry);
-    const expiries = resources.map((raw) => expiryOf(raw, world)).filter((micros) => micros !== undefined);
-    if (expiries.length === 0) return;
-    const delayMillis = Math.ceil((Math.min(...expiries) - world.nowMicros) / 1000);
+    this.#expiryMicros ??= Math.min(
+      ...resources.flatMap((raw) => (isTimed(raw) ? (expiryOf(raw, world) ?? []) : [])),
+      Number.POSITIVE_INFINITY,
+    );
+    if (this.#expiryMicros === Number.POSITIVE_INFINITY) return;
+    const delayMillis = Math.ceil((this.#expiryMicros - world.nowMicros) / 1000);
     this.#expiry = setTimeout(() => this.#again(), Math.min(Math.max(delayMillis, 1), LONGEST_TIMER_MILLIS));
   }
 
   #now(): number {
     return this.#options.monotonicMillis?.() ?? performance.now();
   }
+}
+
+function seenIn(resources: readonly RawResource[], world: World, { text }: Common): Seen {
+  const { desired, consumers, nowMicros } = world;
+  const { problems, policies } = desired;
+  return { resources, text, entries: world.published?.entries ?? NOTHING, problems, consumers, policies, nowMicros };
+}
+
+/** Identities of objects whose status is made from something else now. */
+function differencesBetween(before: Seen, now: Seen): readonly string[] {
+  return [
+    ...now.entries.differenceTo(before.entries),
+    ...now.problems.differenceTo(before.problems),
+    ...now.consumers.differenceTo(before.consumers),
+  ];
 }
 
 /** Whether the status changes by itself, with time. */

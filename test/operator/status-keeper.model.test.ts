@@ -4,7 +4,7 @@ import { CompileCache } from '../../operator/compile-cache.ts';
 import { computeDesired, type Desired } from '../../operator/desired.ts';
 import type { WrittenConsumer } from '../../operator/key-set.ts';
 import type { Published } from '../../operator/published.ts';
-import { statusOf, type World } from '../../operator/report.ts';
+import { conditionsOf, statusOf, type World } from '../../operator/report.ts';
 import { StatusKeeper } from '../../operator/status-keeper.ts';
 import type { ManifestEntry, StoredDocument } from '../../policy/documents.ts';
 import { idOf, type RawResource } from '../../policy/resource.ts';
@@ -14,15 +14,38 @@ import { consumer, edited, object, policy, rule } from './judging.ts';
 /** Whether it fits depends on another object. */
 const AGREED = { limits: [{ policy: 'p0', rule: 'r1', limits: [{ windowSeconds: 1, requests: 5 }] }] };
 
+const HOUR_MICROS = 3_600_000_000;
+const START_MICROS = Date.parse('2026-01-01T00:00:00Z') * 1000;
+
+const hour = (number: number): string => new Date(START_MICROS / 1000 + number * 3_600_000).toISOString();
+const anOverride = (starts: number): object => ({
+  policyRef: { name: 'p0' },
+  subject: { consumer: 'key:acme' },
+  action: 'Block',
+  startsAt: hour(starts),
+  expiresAt: hour(starts + 2),
+});
+
 const FIRST: readonly RawResource[] = [
   ...['p0', 'p1', 'p2', 'p3'].map((name) => policy(name, { domain: `shop.${name}` })),
   consumer('acme', AGREED),
   consumer('other'),
   object('SystemHealth', 'incident', { mode: 'NORMAL' }, { namespace: '' }),
+  object('RateLimitOverride', 'override', anOverride(0)),
 ];
 
 type Step = {
-  readonly do: 'edit' | 'break' | 'delete' | 'forge' | 'publish' | 'acknowledge' | 'leave' | 'fail' | 'fall behind';
+  readonly do:
+    | 'edit'
+    | 'break'
+    | 'delete'
+    | 'forge'
+    | 'publish'
+    | 'acknowledge'
+    | 'leave'
+    | 'fail'
+    | 'fall behind'
+    | 'wait';
   readonly which: number;
 };
 
@@ -54,6 +77,7 @@ class Scene {
   #documents = ShardedMap.of<StoredDocument>([]);
   #consumers = ShardedMap.of<WrittenConsumer>([]);
   #revision = 0;
+  #hour = 0;
 
   take({ do: what, which }: Step): void {
     const raw = FIRST[which] ?? FIRST[0];
@@ -64,7 +88,7 @@ class Scene {
     const bad = { rules: [], apiKeyHashes: ['no hash'], mode: 'no mode' };
     switch (what) {
       case 'edit':
-        return void this.objects.set(id, edited(now, raw.kind === 'Consumer' ? AGREED : withRules(raw, now)));
+        return void this.objects.set(id, edited(now, anEdit(raw, now, this.#hour)));
       case 'break':
         return void this.objects.set(id, edited(now, bad));
       case 'delete':
@@ -77,6 +101,9 @@ class Scene {
         return this.#hear(pod, this.#revision);
       case 'fall behind':
         return this.#hear(pod, Math.max(0, this.#revision - 2));
+      case 'wait':
+        this.#hour += 1;
+        return;
       case 'leave':
         return void this.#pods.delete(pod);
       case 'fail':
@@ -102,7 +129,7 @@ class Scene {
         isFailing,
       })),
       isOverdue: false,
-      nowMicros: 0,
+      nowMicros: START_MICROS + this.#hour * HOUR_MICROS,
       now: '2026-11-21T10:00:00Z',
     };
   }
@@ -141,40 +168,67 @@ const identityOf = (revision: number): Published['identity'] => ({
   manifest: `m${revision}`,
 });
 
-const withRules = (raw: RawResource, { metadata }: RawResource): object =>
-  raw.kind === 'SystemHealth'
-    ? { mode: metadata.generation % 2 === 0 ? 'NORMAL' : 'DEGRADED', reason: 'at random' }
-    : { domain: `shop.${raw.metadata.name}`, rules: [rule(`r${metadata.generation % 3}`)] };
+function anEdit({ kind, metadata: { name } }: RawResource, { metadata }: RawResource, now: number): object {
+  switch (kind) {
+    case 'Consumer':
+      return AGREED;
+    case 'SystemHealth':
+      return { mode: 'DEGRADED', reason: 'at random', expiresAt: hour(now + 2) };
+    case 'RateLimitOverride':
+      return anOverride(now + 1);
+    default:
+      return { domain: `shop.${name}`, rules: [rule(`r${metadata.generation % 3}`)] };
+  }
+}
+
+/** Takes steps, and after each of them lets a keeper write what it finds; then every status has to be right. */
+async function takeAll(scene: Scene, steps: readonly Step[]): Promise<void> {
+  let writes = 0;
+  const keeper = new StatusKeeper({
+    source: {
+      writeStatus: (raw, status) => {
+        writes += 1;
+        scene.objects.set(idOf(raw), { ...raw, status });
+        return Promise.resolve('recorded' as const);
+      },
+    },
+    isInterrupted: () => false,
+    again: () => undefined,
+  });
+  for (const one of steps) {
+    scene.take(one);
+    const world = scene.world();
+    do {
+      writes = 0;
+      keeper.invalidate();
+      await keeper.pass([...scene.objects.values()], world);
+    } while (writes > 0);
+    for (const raw of scene.objects.values()) expect([idOf(raw), statusOf(raw, world)]).toEqual([idOf(raw), undefined]);
+  }
+  keeper.stop();
+}
 
 it('whatever changes, no status is left as it was that should be another one', async () => {
+  const steps = fc.array(step, { minLength: 20, maxLength: 60 });
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 60 }), async (steps) => {
-      const scene = new Scene();
-      let writes = 0;
-      const keeper = new StatusKeeper({
-        source: {
-          writeStatus: (raw, status) => {
-            writes += 1;
-            scene.objects.set(idOf(raw), { ...raw, status });
-            return Promise.resolve('recorded' as const);
-          },
-        },
-        isInterrupted: () => false,
-        again: () => undefined,
-      });
-      for (const one of steps) {
-        scene.take(one);
-        const world = scene.world();
-        do {
-          writes = 0;
-          keeper.invalidate();
-          await keeper.pass([...scene.objects.values()], world);
-        } while (writes > 0);
-        for (const raw of scene.objects.values())
-          expect([idOf(raw), statusOf(raw, world)]).toEqual([idOf(raw), undefined]);
-      }
-      keeper.stop();
-    }),
+    fc.asyncProperty(steps, (some) => takeAll(new Scene(), some)),
     { numRuns: 100 },
   );
+});
+
+it('says in time what changes with time, by the times that are in force', async () => {
+  const scene = new Scene();
+  const OVERRIDE = FIRST.length - 1;
+  const reason = (): unknown =>
+    conditionsOf(scene.objects.get('RateLimitOverride/shop/override')?.status).find(({ type }) => type === 'Enforced')
+      ?.reason;
+  const everywhere = (['publish', 'acknowledge', 'acknowledge'] as const).map((what, which) => ({ do: what, which }));
+  const wait = { do: 'wait', which: 0 } as const;
+  await takeAll(scene, [...everywhere, { do: 'edit', which: OVERRIDE }, ...everywhere]);
+  expect(reason()).toBe('Pending');
+  await takeAll(scene, [wait]);
+  expect(reason()).toBe('Enforced');
+  const edit = { do: 'edit', which: OVERRIDE } as const;
+  await takeAll(scene, [edit, ...everywhere, wait, wait, wait, edit, ...everywhere, wait, wait, wait]);
+  expect(reason()).toBe('Expired');
 });

@@ -13,6 +13,7 @@ import {
   publish,
   readHead,
   readManifest,
+  removeDamagedDocuments,
   writeDocuments,
 } from '../store/configuration.ts';
 import { readKeySetState } from '../store/consumer-keys.ts';
@@ -82,14 +83,17 @@ export class Publisher {
   }
 
   /**
-   * How many documents that are published Redis does not hold, or not for long. If there are any, the next publish
-   * writes everything again.
+   * How many documents that are published Redis does not hold as they are, or not for long. If there are any, the next
+   * publish writes everything again.
    */
   async audit(): Promise<number> {
-    const references = this.#published === undefined ? [] : referencesOf(this.#published);
-    const unsafe = await findUnsafeDocuments(this.#redis, this.#names, references);
-    if (unsafe.length > 0) this.#isDoubted = true;
-    return unsafe.length;
+    const published = this.#published;
+    if (published === undefined) return 0;
+    const damaged = await removeDamagedDocuments(this.#redis, this.#names, [...published.documents.values()]);
+    const unsafe = await findUnsafeDocuments(this.#redis, this.#names, referencesOf(published));
+    const lost = new Set([...damaged, ...unsafe]).size;
+    if (lost > 0) this.#isDoubted = true;
+    return lost;
   }
 
   /** Whether this is a configuration that this operator knows to have published, or to have found. */

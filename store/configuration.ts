@@ -128,6 +128,27 @@ export async function findUnsafeDocuments(
 }
 
 /**
+ * Removes documents that are not what they should be, as when somebody wrote something else under their keys: what is
+ * there is never written over. Returns their names, and those of documents that are not there.
+ */
+export async function removeDamagedDocuments(
+  redis: RedisClient,
+  names: Names,
+  documents: readonly StoredDocument[],
+): Promise<string[]> {
+  const damaged: string[] = [];
+  for (let start = 0; start < documents.length; start += CHUNK) {
+    const chunk = documents.slice(start, start + CHUNK);
+    const wanted = chunk.map(({ name }) => name);
+    // Of a key that holds no string, Redis says here that it is not there.
+    const texts = await findDocuments(redis, names, wanted);
+    damaged.push(...chunk.filter(({ name, text }) => texts.get(name) !== text).map(({ name }) => name));
+  }
+  if (damaged.length > 0) await call(() => redis.del(damaged.map((name) => names.document(name))));
+  return damaged;
+}
+
+/**
  * Moves head, if the publisher may and head is what it saw. Returns the time of Redis in microseconds.
  * Throws OWNED_BY_OTHER, SUPERSEDED, HEAD_MOVED or MISSING_DOCUMENT without having changed anything.
  */

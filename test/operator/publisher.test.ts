@@ -177,6 +177,25 @@ describe('a publisher', () => {
     );
   });
 
+  it.each([
+    ['another text', (key: string) => server.redis.set(key, 'nobody of ours')],
+    [
+      'something that is no text',
+      async (key: string) => server.redis.del(key).then(() => server.redis.rpush(key, 'x')),
+    ],
+  ])('finds %s under the key of a document, and writes the document again', async (_what, damage) => {
+    const publisher = aPublisher();
+    const [entries, documents] = aConfiguration('told');
+    const { published } = await publisher.publish(entries, documents);
+    const [name = ''] = documents.keys();
+    expect(await publisher.audit()).toBe(0);
+    await damage(names.document(name));
+    expect(await publisher.audit()).toBe(1);
+    await publisher.publish(published.entries, new Map());
+    expect(await server.redis.get(names.document(name))).toBe(documents.get(name)?.text);
+    expect(await publisher.audit()).toBe(0);
+  });
+
   it('refuses a Redis that somebody else configures', async () => {
     await aPublisher().publish(...aConfiguration('ours'));
     const foreign = aPublisher('somebody else');

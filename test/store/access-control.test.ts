@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hashOfKey } from '../../policy/api-key.ts';
+import { findUnsafeDocuments } from '../../store/configuration.ts';
+import { createNames } from '../../store/names.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startSluice, type SluiceProcess } from '../harness/processes.ts';
 import { freePort, type PrivateRedis, privateRedis } from '../harness/redis.ts';
@@ -126,6 +128,9 @@ describe('the ACL users', () => {
       reason: 'WITHIN_LIMIT',
     });
     await post(ports.http, '/v1/decision/check', { ...withKey, api_key: 'of nobody' });
+    const config = createNames('default');
+    const manifest = (await server.redis.hget(config.head, 'manifest')) ?? '';
+    expect(await findUnsafeDocuments(users.operator, config, [manifest])).toEqual([]);
     const written = (await server.redis.keys('*')).map((key) => key.split(':')[2]);
     expect(new Set(written)).toEqual(new Set(['{config}', '{keys}', 'c1', 'p1', 'pi1', 'ip1']));
     expect(await server.redis.call('acl', 'log')).toEqual([]);

@@ -32,5 +32,5 @@ COPY --from=build /image /
 WORKDIR /app
 USER 65532:65532
 # Why: ENTRYPOINT in image/assemble.ts.
-ENTRYPOINT ["node", "--max-semi-space-size=4", "--max-old-space-size-percentage=75", "/app/dist/cli/main.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=16", "--max-old-space-size-percentage=75", "/app/dist/cli/main.js"]
 CMD ["--help"]

@@ -88,7 +88,7 @@ export async function startProgram(
 }
 
 /** As the image starts it, in a container with the 512 MiB that the chart allows: 384 are 75 % of them. */
-const NODE_FLAGS = ['--max-semi-space-size=4', '--max-old-space-size=384'];
+const NODE_FLAGS = ['--max-semi-space-size=16', '--max-old-space-size=384'];
 
 type LimiterSpec = {
   /** What image/assemble.ts puts together: what is measured is what is delivered. */

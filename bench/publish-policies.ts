@@ -41,25 +41,38 @@ export function prepare(specs: NamedSpecs, domains: Readonly<Record<string, Rate
   };
 }
 
-/** Makes it the next revision of the installation, which is its own owner; the number of that revision. */
+/**
+ * Makes it the next revision of the installation, which is its own owner; the number of that revision. Writes what is
+ * new since `before`, and lets go of what is not needed any more, as the operator does it.
+ */
 export async function putInForce(
   redis: RedisClient,
   installation: string,
   { documents, manifest }: Prepared,
+  before: Prepared = { documents: [], manifest: '' },
 ): Promise<number> {
   const names = createNames(installation);
   const seen = await readHead(redis, names);
   const revision = (seen?.revision ?? 0) + 1;
-  await writeDocuments(redis, names, documents);
+  const becoming = namesBeside(documents, before.documents);
+  await writeDocuments(
+    redis,
+    names,
+    documents.filter(({ name }) => becoming.has(name)),
+  );
   await publish(redis, names, {
     owner: installation,
     seen,
     next: { incarnation: seen?.incarnation ?? randomUUID(), epoch: 1, revision, manifest },
-    becoming: documents.map(({ name }) => name),
-    // What the old revision alone needed stays: this Redis ends with the run.
-    leaving: [],
+    becoming: [...becoming],
+    leaving: [...namesBeside(before.documents, documents)],
   });
   return revision;
+}
+
+function namesBeside(documents: readonly StoredDocument[], others: readonly StoredDocument[]): Set<string> {
+  const known = new Set(others.map(({ name }) => name));
+  return new Set(documents.map(({ name }) => name).filter((name) => !known.has(name)));
 }
 
 /** Every caller gets the API key of `apiKeyOf`. */

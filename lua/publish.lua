@@ -23,6 +23,9 @@
 --   3 head is not what the publisher saw; detail = its revision, 0 if there is none
 --   4 a document is missing; detail = its position, 1 = the first that becomes referenced
 
+-- Arguments of one command: Lua can pass some thousands.
+local AT_ONCE = 1000
+
 local head = redis.call('HMGET', KEYS[1], 'owner', 'incarnation', 'epoch', 'revision')
 local owner, incarnation, epoch, revision = head[1], head[2], tonumber(head[3] or 0), tonumber(head[4] or 0)
 local publisher_epoch, seen_revision = tonumber(ARGV[2]), tonumber(ARGV[4])
@@ -37,9 +40,15 @@ end
 if revision ~= seen_revision or (incarnation and incarnation ~= ARGV[3]) then
   return { 3, string.format('%.0f', revision) }
 end
-for i = 1, becoming do
-  if redis.call('EXISTS', KEYS[i + 1]) == 0 then
-    return { 4, string.format('%.0f', i) }
+-- Many at once: everybody waits while this runs.
+for first = 2, becoming + 1, AT_ONCE do
+  local last = math.min(first + AT_ONCE - 1, becoming + 1)
+  if redis.call('EXISTS', unpack(KEYS, first, last)) < last - first + 1 then
+    for i = first, last do
+      if redis.call('EXISTS', KEYS[i]) == 0 then
+        return { 4, string.format('%.0f', i - 1) }
+      end
+    end
   end
 end
 

@@ -51,10 +51,11 @@ function swapTargets(): Target[] {
 
   async function swap(rig: Rig, change: Change): Promise<void> {
     await pause(SWAP_AFTER_MILLIS, undefined, { signal: rig.signal });
+    const before = prepared.get(keyOf(inForce));
     inForce = change(inForce);
     const next = prepared.get(keyOf(inForce));
     if (next === undefined) throw new Error('the configuration was not prepared');
-    await untilLoaded(rig, await putInForce(rig.redis, WORLD, next));
+    await untilLoaded(rig, await putInForce(rig.redis, WORLD, next, before));
   }
 
   return [

@@ -154,6 +154,20 @@ describe('a publish that is not in order changes nothing', () => {
     expect(await contentsOf(redis)).toEqual(before);
   });
 
+  it.each([0, 999, 1_000, 1_500, 2_000])('when of 2,001 documents the one at place %i is missing', async (place) => {
+    await givenHead();
+    const becoming = Array.from({ length: 2_001 }, (_, index) => `d${index}`);
+    await writeDocuments(redis, names, becoming.map(aDocument));
+    await redis.del(names.document(`d${place}`));
+    const before = await redis.hgetall(names.head);
+    await expect(publish(redis, names, await aNext({ becoming }))).rejects.toMatchObject({
+      code: 'MISSING_DOCUMENT',
+      message: expect.stringContaining(`d${place} `),
+    });
+    expect(await redis.hgetall(names.head)).toEqual(before);
+    expect(await timeToLive('d500')).toBeGreaterThan(0);
+  });
+
   it('when a head was seen and Redis has lost it since', async () => {
     await givenHead();
     const request = await aNext();

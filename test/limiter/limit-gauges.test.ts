@@ -89,6 +89,18 @@ describe('the configured limits', () => {
     expect(one.series.at(-1)).toContain('policy-00999');
   });
 
+  it('are looked up in slices, of which nobody who scrapes sees a part', async () => {
+    const registry = new Registry();
+    let [nowMillis, rests] = [0, 0];
+    // Each look at the clock is later than a slice takes.
+    const turns = { monotonicMillis: () => (nowMillis += 10), rest: async () => void (rests += 1) };
+    const snapshot = snapshotOf(manyPolicies(50));
+    exportLimits(registry, () => snapshot, 'Policy', turns);
+    const both = await Promise.all([scrape(registry), scrape(registry)]);
+    expect(both.map(({ series }) => series.length)).toEqual([50, 50]);
+    expect(rests).toBeGreaterThanOrEqual(50);
+  });
+
   it('follow the configuration, and are none before there is one', async () => {
     const registry = new Registry();
     let snapshot: Snapshot | undefined;

@@ -2,6 +2,7 @@ import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exportLimits } from '../../limiter/limit-gauges.ts';
 import type { MetricsDetail } from '../../limiter/metrics.ts';
+import { restOneTurn } from '../../limiter/slices.ts';
 import { readDocument } from '../../policy/documents.ts';
 import type { RateLimitPolicySpec } from '../../policy/schema/rate-limit-policy.ts';
 import { buildSnapshot } from '../../policy/build-snapshot.ts';
@@ -93,20 +94,22 @@ describe('the configured limits', () => {
     const registry = new Registry();
     let [nowMillis, rests] = [0, 0];
     const scrapes: Promise<{ series: string[] }>[] = [];
-    // Each look at the clock is later than a slice takes; somebody else scrapes near the end.
+    // Each look at the clock is later than a slice takes; others scrape late.
     const turns = {
       monotonicMillis: () => (nowMillis += 10),
-      rest: async () => {
+      rest: () => {
         rests += 1;
-        if (rests === 40) scrapes.push(scrape(registry));
+        if (rests === 45 || rests === 85) scrapes.push(scrape(registry));
+        return restOneTurn();
       },
     };
     const snapshot = snapshotOf(manyPolicies(50));
     exportLimits(registry, () => snapshot, 'Policy', turns);
     scrapes.unshift(scrape(registry));
     await scrapes[0];
-    const both = await Promise.all(scrapes);
-    expect(both.map(({ series }) => series.length)).toEqual([50, 50]);
+    const all = await Promise.all(scrapes);
+    expect(all.length).toBeGreaterThan(1);
+    expect(all.filter(({ series }) => series.length !== 50)).toEqual([]);
     expect(rests).toBeGreaterThanOrEqual(50);
   });
 

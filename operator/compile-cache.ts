@@ -69,13 +69,11 @@ export class CompileCache {
   /** Looks at all objects there are, and says which are not as in the last pass. Forgets what belongs to no object. */
   lookAtAll(resources: readonly RawResource[]): { objects: readonly Known[]; changes: Changes<Known> } {
     const before = this.#last;
-    const objects =
-      this.unseen(resources).length === 0 && resources.length === before.resources.length
-        ? before.objects
-        : resources.map((raw, index) => {
-            const known = raw === before.resources[index] ? before.objects[index] : undefined;
-            return known ?? this.look(raw);
-          });
+    // Each in the place of its resource: by that the next pass finds it.
+    const objects = resources.map((raw, index) => {
+      const known = raw === before.resources[index] ? before.objects[index] : undefined;
+      return known ?? this.look(raw);
+    });
     this.#last = { resources, objects };
     const changes = changesBetween(before.objects, objects);
     for (const known of changes.gone) this.#forget(known);

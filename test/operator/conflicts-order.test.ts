@@ -69,6 +69,15 @@ describe('the order in which objects come', () => {
       { numRuns: 300 },
     );
   });
+
+  it('may be another one in each pass', () => {
+    const operator = new Operator();
+    const [one, other] = [policy('one'), policy('other', { domain: 'shop.other' })];
+    operator.judge(one, other);
+    operator.judge(other, one);
+    const { entries } = operator.judge(other, edited(one, { rules: [rule('edited')] }));
+    expect([...entries.keys()].toSorted()).toEqual(['RateLimitPolicy/shop/one', 'RateLimitPolicy/shop/other']);
+  });
 });
 
 describe('an operator that goes on from what it knows', () => {

@@ -161,7 +161,8 @@ function penalty.violate(p, config, now)
   local next_state = above(config, p.state)
   if next_state and p.violations >= config.violations[next_state] and now - p.last_step >= config.min_step then
     enter(p, config, next_state, now)
-  elseif p.state ~= NORMAL then
+  elseif config.duration[p.state] then
+    -- Not NORMAL, nor a state that the policy had until it was edited: that one ends when it was to.
     p.expires = now + config.duration[p.state]
   end
   return true

@@ -6,6 +6,7 @@ import { Decider } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
 import type { Admission } from '../harness/admissions.ts';
 import { aBucket, aWindow } from '../harness/limits.ts';
+import { driveTo, punishableRequest } from '../harness/penalties.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
 import { decidePlain, type PlainVerdict } from '../harness/plain.ts';
@@ -125,6 +126,23 @@ const edits = fc.array(
   }),
   { minLength: 5, maxLength: 40 },
 );
+
+describe('a penalty that is edited', () => {
+  it('leaves a subject in the state that it does not have any more, until the end that was said, whatever is denied', async () => {
+    const subject = `s${(subjects += 1)}`;
+    const { at } = await driveTo('WARN', {
+      redis: server.redis,
+      decider,
+      request: punishableRequest(subject),
+      from: START,
+    });
+    await setClock(server.redis, at + 10_000_000n);
+    const throttle = { violations: 10, forSeconds: 50, limitPercent: 50 };
+    const verdict = await decider.decide(punishableRequest(subject, { warn: undefined, throttle }));
+    expect(verdict.code).toBe('denied');
+    expect(verdict.penalties).toEqual([{ before: 'WARN', after: 'WARN', endsInMicros: 90 * SECOND, violations: 2 }]);
+  });
+});
 
 describe('limits that are edited at random, up, down and to nothing', () => {
   it('never let more than the limit of the moment into a trailing window [P13]', async () => {

@@ -25,12 +25,13 @@ LABEL org.opencontainers.image.title="Sluice" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+# Why these options: NODE_OPTIONS in image/assemble.ts.
 ENV NODE_ENV=production \
+    NODE_OPTIONS="--max-semi-space-size=16 --max-old-space-size-percentage=75" \
     PATH=/nodejs/bin:/usr/local/bin:/usr/bin:/bin
 # A folder that COPY or WORKDIR makes has the time of the build; this one comes with its own.
 COPY --from=build /image /
 WORKDIR /app
 USER 65532:65532
-# Why: ENTRYPOINT in image/assemble.ts.
-ENTRYPOINT ["node", "--max-semi-space-size=16", "--max-old-space-size-percentage=75", "/app/dist/cli/main.js"]
+ENTRYPOINT ["node", "/app/dist/cli/main.js"]
 CMD ["--help"]

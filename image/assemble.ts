@@ -17,16 +17,17 @@ const LEFT_OUT = /\.(?:d\.[cm]?ts|[cm]?ts|map|md|markdown|flow)$|\/swagger-ui-es
 /** What says which package this is, for those who look for known weaknesses, and under which licence. */
 const LABELS = /^(?:package\.json|(?:licen[cs]e|notice|copying)(?:[.-].*)?)$/i;
 
-/** What the Dockerfile starts. */
-export const ENTRYPOINT: readonly string[] = [
-  'node',
+/**
+ * What the image has in the variable of this name. Not on the command line: there a percentage would win over the
+ * `--max-old-space-size` that somebody puts into the variable.
+ */
+export const NODE_OPTIONS = [
   // MiB, twice, for young objects. Left to itself V8 takes 64, and a third more memory in all; with 4, what waits for
   // Redis is not young any more when it is collected, which takes twice the processor time.
   '--max-semi-space-size=16',
   // Of the container's memory. The less there may be, the sooner V8 collects what is old: the heap follows what is used.
   '--max-old-space-size-percentage=75',
-  '/app/dist/cli/main.js',
-];
+].join(' ');
 
 export async function assemble(target: string): Promise<void> {
   rmSync(target, { recursive: true, force: true });

@@ -1,11 +1,13 @@
 // The folder that becomes /app of the image, as a whole: it is the same each time, and has what each role needs.
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, credentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { assemble, ENTRYPOINT } from '../../image/assemble.ts';
+import { z } from 'zod';
+import { assemble, NODE_OPTIONS } from '../../image/assemble.ts';
 import { startControlPlane } from '../control-plane/control-plane.ts';
 import { installCrds } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -43,7 +45,7 @@ function start(args: readonly string[], env: Readonly<Record<string, string>> = 
     SLUICE_OWNER: OWNER,
     SLUICE_PEPPER: PEPPER,
     SLUICE_HOST: '127.0.0.1',
-    NODE_OPTIONS: ENTRYPOINT.filter((part) => part.startsWith('--')).join(' '),
+    NODE_OPTIONS,
   };
   const started = startSluice(args, { ...settings, ...env }, join(app, 'dist/cli/main.js'));
   running.push(started);
@@ -79,9 +81,23 @@ async function reflect(port: number): Promise<string> {
 
 describe('what the image starts', () => {
   it('is the same in the Dockerfile and in the images for the local cluster', () => {
-    const expected = `[${ENTRYPOINT.map((part) => JSON.stringify(part)).join(', ')}]`;
-    expect(read('Dockerfile')).toContain(`\nENTRYPOINT ${expected}\n`);
-    expect(read('test/cluster/run')).toContain(`--entrypoint '${expected}'`);
+    const entrypoint = '["node", "/app/dist/cli/main.js"]';
+    expect(read('Dockerfile')).toContain(`\nENTRYPOINT ${entrypoint}\n`);
+    expect(read('Dockerfile')).toContain(` NODE_OPTIONS="${NODE_OPTIONS}" `);
+    expect(read('test/cluster/run')).toContain(`--entrypoint '${entrypoint}'`);
+    expect(read('test/cluster/run')).toContain(`--env 'NODE_OPTIONS=${NODE_OPTIONS}'`);
+  });
+
+  it('leaves it to NODE_OPTIONS how large the heap may be', () => {
+    const [, entrypoint = '[]'] = /^ENTRYPOINT (.*)$/m.exec(read('Dockerfile')) ?? [];
+    const flags = z.array(z.string()).parse(JSON.parse(entrypoint)).slice(1, -1);
+    const env = { ...process.env, NODE_OPTIONS: '--max-old-space-size=128' };
+    const heapWith = (given: readonly string[]): string =>
+      execFileSync(process.execPath, [...given, '--print', 'v8.getHeapStatistics().heap_size_limit'], {
+        env,
+        encoding: 'utf8',
+      });
+    expect(heapWith(flags)).toBe(heapWith([]));
   });
 });
 

@@ -211,12 +211,17 @@ function announced(objects: readonly Known[], pass: Pick<Pass, 'cache' | 'inForc
 }
 
 function haveLastGoodChanged(refused: readonly Verdict[], { cache, inForce, changes }: Docket): boolean {
-  return refused.some(({ known, problems, lastGood }) => {
-    if (changes.gone.includes(known)) return false;
-    // Then it was not asked what is in force.
-    if (known.compiled.ok && isExpelled(problems)) return false;
+  return refused.some((verdict) => {
+    const { known, lastGood } = verdict;
+    // Of what has no place in its domain it was not asked what is in force.
+    if (changes.gone.includes(known) || isMisplaced(verdict)) return false;
     return lastGoodOf(known, { cache, inForce }) !== lastGood;
   });
+}
+
+/** Whether the object must leave for what it says itself: with a last good state it is that one which must. */
+function isMisplaced({ known, problems, lastGood }: Verdict): boolean {
+  return known.compiled.ok && lastGood === undefined && isExpelled(problems);
 }
 
 function isSameVerdict(one: Verdict | undefined, other: Verdict): boolean {
@@ -224,10 +229,11 @@ function isSameVerdict(one: Verdict | undefined, other: Verdict): boolean {
 }
 
 /** Whether the verdict would be the same in whatever order policies were judged. */
-function isFreeOfOrder({ known, problems, isKept }: Verdict): boolean {
+function isFreeOfOrder(verdict: Verdict): boolean {
+  const { known, problems, isKept } = verdict;
   if (problems.length === 0) return true;
   if (known.kind === 'RateLimitDomain') return !known.compiled.ok && isKept;
-  return !known.compiled.ok || (!isKept && isExpelled(problems));
+  return !known.compiled.ok || isMisplaced(verdict);
 }
 
 /** What others have to fit. */

@@ -147,4 +147,20 @@ describe('an operator that goes on from what it knows', () => {
     const fresh = operator.judgeAfresh(...objects);
     expect(new Map(operator.judge(...objects).problems)).toEqual(new Map(fresh.problems));
   });
+
+  it('admits an edit as soon as there is room, also when the domain that the policy comes from was closed to it', () => {
+    const operator = new Operator();
+    const guest = policy('guest', { domain: 'shop' }, OTHER);
+    const eu = domain(granting('team'), 'shop.eu');
+    const full = policy('full', { domain: 'shop.eu', rules: [1, 2].map((n) => rule(`r${n}`, { limits: limits(8) })) });
+    operator.judge(domain(granting('team')), eu, guest, full);
+    const [closed, moved] = [edited(domain(), {}), edited(guest, { domain: 'shop.eu', rules: [rule('r')] })];
+    const reasonsOf = (desired: Desired): unknown =>
+      desired.problems.get('RateLimitPolicy/team/guest')?.map(({ reason }) => reason);
+    expect(reasonsOf(operator.judge(closed, eu, moved, full))).toEqual(['TooManyLimits', 'DomainNotGranted']);
+    // What was in force has left: nothing is wrong with it any more.
+    expect(reasonsOf(operator.judge(closed, eu, moved, full))).toEqual(['TooManyLimits']);
+    expect(reasonsOf(operator.judge(closed, eu, moved))).toBeUndefined();
+    expect(operator.inForce.get('RateLimitPolicy/team/guest')?.generation).toBe(2);
+  });
 });

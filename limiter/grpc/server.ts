@@ -36,6 +36,8 @@ export function createGrpcDoor(parts: DoorParts, isServing: () => boolean, optio
     'grpc.max_connection_age_grace_ms': 10_000,
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
+    // Statistics of its own for each call, which nobody can ask for here: a tenth of what grpc-js takes.
+    'grpc.enable_channelz': 0,
   });
   const health = new Health([RATE_LIMIT_SERVICE], isServing);
   server.addService(serviceOf(protocol, RATE_LIMIT_SERVICE), {

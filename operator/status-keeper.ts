@@ -203,8 +203,8 @@ export class StatusKeeper {
 
   #scheduleExpiry(resources: readonly RawResource[], world: World): void {
     clearTimeout(this.#expiry);
-    this.#expiryMicros ??= Math.min(
-      ...resources.flatMap((raw) => (isTimed(raw) ? (expiryOf(raw, world) ?? []) : [])),
+    this.#expiryMicros ??= resources.reduce(
+      (soonest, raw) => (isTimed(raw) ? Math.min(soonest, expiryOf(raw, world) ?? soonest) : soonest),
       Number.POSITIVE_INFINITY,
     );
     if (this.#expiryMicros === Number.POSITIVE_INFINITY) return;

@@ -21,6 +21,19 @@ export const quickPenalty: CompiledPenalty = {
   block: { tempBlocks: 2, withinSeconds: 1_000, forSeconds: 500 },
 };
 
+/** As in the design's example. */
+export const usualPenalty: CompiledPenalty = {
+  enforced: true,
+  countBy: ['consumer'],
+  tolerancePercent: 100,
+  violationWindowSeconds: 600,
+  minSecondsPerStep: 10,
+  warn: { violations: 3, forSeconds: 600 },
+  throttle: { violations: 10, forSeconds: 900, limitPercent: 50 },
+  tempBlock: { violations: 25, forSeconds: 300 },
+  block: { tempBlocks: 3, withinSeconds: 86_400, forSeconds: 86_400 },
+};
+
 export const aPenalty = (subject: string, penalty: Partial<CompiledPenalty> = {}): SelectedPenalty => ({
   policy: 'test/policy',
   subject,

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DenyCache } from '../../limiter/deny-cache.ts';
 import type { PenaltyState } from '../../policy/decision.ts';
-import type { CompiledPenalty } from '../../policy/documents.ts';
 import { RedisClock } from '../../store/clock.ts';
 import { Decider } from '../../store/decide.ts';
 import type { DecideRequest } from '../../store/decide-wire.ts';
@@ -15,7 +14,7 @@ import { aWindow } from '../harness/limits.ts';
 import { plainRequest } from '../harness/plain.ts';
 import { callsOf, resetCommandStats } from '../harness/command-stats.ts';
 import { eventually } from '../harness/eventually.ts';
-import { punishableRequest, quickPenalty } from '../harness/penalties.ts';
+import { punishableRequest, quickPenalty, usualPenalty } from '../harness/penalties.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
 
@@ -29,15 +28,6 @@ const NOTHING_ELSE: Omit<Selection, 'rules' | 'penalties'> = {
   exemptions: [],
   overrides: [],
   blockedBy: undefined,
-};
-
-const usual: Partial<CompiledPenalty> = {
-  tolerancePercent: 100,
-  minSecondsPerStep: 10,
-  warn: { violations: 3, forSeconds: 600 },
-  throttle: { violations: 10, forSeconds: 900, limitPercent: 50 },
-  tempBlock: { violations: 25, forSeconds: 300 },
-  block: { tempBlocks: 3, withinSeconds: 86_400, forSeconds: 86_400 },
 };
 
 let server: PrivateRedis;
@@ -75,7 +65,7 @@ async function run(requests: number, arrivals: readonly number[], hasMemory: boo
     now = millis;
     await setClock(server.redis, START_MICROS + BigInt(Math.round(millis * 1_000)));
   };
-  const request = punishableRequest(`client-${(subjects += 1)}`, usual, requests);
+  const request = punishableRequest(`client-${(subjects += 1)}`, usualPenalty, requests);
   await at(0);
   await decider.decide({ ...request, isPeek: true });
   await resetCommandStats(server.redis);

@@ -6,6 +6,7 @@ import { RedisClock } from '../../store/clock.ts';
 import { Decider, type TimedVerdict } from '../../store/decide.ts';
 import { createNames } from '../../store/names.ts';
 import { aWindow } from '../harness/limits.ts';
+import { quickPenalty, usualPenalty } from '../harness/penalties.ts';
 import { aRule } from '../harness/plain.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
@@ -33,15 +34,6 @@ const emptyPenalty: CompiledPenalty = {
   minSecondsPerStep: 10,
 };
 
-/** As in the design's example. */
-const usual: CompiledPenalty = {
-  ...emptyPenalty,
-  warn: { violations: 3, forSeconds: 600 },
-  throttle: { violations: 10, forSeconds: 900, limitPercent: 50 },
-  tempBlock: { violations: 25, forSeconds: 300 },
-  block: { tempBlocks: 3, withinSeconds: 86_400, forSeconds: 86_400 },
-};
-
 type Numbers = { readonly requests: number; readonly burst?: number; readonly now?: number };
 
 /** One consumer of its own, with one sliding window of a minute. */
@@ -57,7 +49,7 @@ class Consumer {
       policy: 'test/policy',
       subject: this.#subject,
       text: `consumer=${this.#subject}`,
-      penalty: how === 'only' ? { ...emptyPenalty, ...penalty } : { ...usual, ...penalty },
+      penalty: how === 'only' ? { ...emptyPenalty, ...penalty } : { ...usualPenalty, ...penalty },
     };
   }
 
@@ -187,18 +179,8 @@ describe('a flooder', () => {
 });
 
 describe('the states', () => {
-  /** Every denial is a violation; one step for each, as fast as they come. */
-  const quick: Partial<CompiledPenalty> = {
-    tolerancePercent: 0,
-    minSecondsPerStep: 0,
-    warn: { violations: 1, forSeconds: 100 },
-    throttle: { violations: 2, forSeconds: 50, limitPercent: 50 },
-    tempBlock: { violations: 3, forSeconds: 30 },
-    block: { tempBlocks: 2, withinSeconds: 1_000, forSeconds: 500 },
-  };
-
   /** Uses up the window and is denied until the state is reached. */
-  async function driveTo(state: PenaltyState, penalty: Partial<CompiledPenalty> = quick): Promise<Consumer> {
+  async function driveTo(state: PenaltyState, penalty: Partial<CompiledPenalty> = quickPenalty): Promise<Consumer> {
     const consumer = new Consumer({ requests: 4 }, penalty);
     for (let i = 0; i < 200; i += 1) {
       const verdict = await consumer.ask();
@@ -231,7 +213,7 @@ describe('the states', () => {
   });
 
   it('skip what the policy leaves out', async () => {
-    const { warn: _warn, throttle: _throttle, ...rest } = { ...usual, ...quick };
+    const { warn: _warn, throttle: _throttle, ...rest } = { ...usualPenalty, ...quickPenalty };
     const bare = new Consumer({ requests: 1 }, rest, 'only');
     await bare.ask();
     const seen = [];
@@ -258,7 +240,7 @@ describe('the states', () => {
   });
 
   it('a block that is not to end has no end and no time to live', async () => {
-    const forever = { ...quick, block: { tempBlocks: 1, withinSeconds: 1_000, forSeconds: 0 } };
+    const forever = { ...quickPenalty, block: { tempBlocks: 1, withinSeconds: 1_000, forSeconds: 0 } };
     const consumer = await driveTo('BLOCK', forever);
     const verdict = await consumer.ask();
     expect([verdict.code, verdict.retryAfterMicros]).toEqual(['blocked', -1]);
@@ -281,7 +263,7 @@ describe('the states', () => {
 
   it('in THROTTLE half the limit is left, and the answer says that the penalty is why', async () => {
     const consumer = await driveTo('THROTTLE', {
-      ...quick,
+      ...quickPenalty,
       throttle: { violations: 2, forSeconds: 200, limitPercent: 50 },
     });
     consumer.wait(100);
@@ -294,7 +276,7 @@ describe('the states', () => {
   });
 
   it('run and are reported, and change no answer, in shadow', async () => {
-    const shadow = { ...quick, enforced: false };
+    const shadow = { ...quickPenalty, enforced: false };
     const consumer = await driveTo('TEMP_BLOCK', shadow);
     consumer.wait(1);
     expect((await consumer.ask()).code).toBe('denied');
@@ -319,7 +301,7 @@ describe('the states', () => {
   });
 
   it('a peek changes nothing', async () => {
-    const consumer = new Consumer({ requests: 1 }, quick);
+    const consumer = new Consumer({ requests: 1 }, quickPenalty);
     await consumer.ask();
     for (let i = 0; i < 5; i += 1) {
       consumer.wait(1);
@@ -363,7 +345,7 @@ describe('retry_after of who is punished', () => {
 it('counts a violation also behind a request of the same call that noticed that the clock stepped back', async () => {
   subjects += 1;
   const limit = aWindow({ subject: `moved-${subjects}`, capacity: 2 });
-  const penalty = { ...usual, tolerancePercent: 0, warn: { violations: 1, forSeconds: 600 } };
+  const penalty = { ...usualPenalty, tolerancePercent: 0, warn: { violations: 1, forSeconds: 600 } };
   const request = {
     partition: 'p',
     selection: {

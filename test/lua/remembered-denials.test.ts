@@ -8,7 +8,7 @@ import { type DecideRequest, rememberedRequest } from '../../store/decide-wire.t
 import { createNames } from '../../store/names.ts';
 import { contentsOf } from '../harness/contents.ts';
 import { aBucket, aWindow } from '../harness/limits.ts';
-import { aPenalty, driveTo, punishableRequest } from '../harness/penalties.ts';
+import { aPenalty, driveTo, punishableRequest, usualPenalty } from '../harness/penalties.ts';
 import { aRule } from '../harness/plain.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 import { onVirtualClock, setClock } from '../harness/virtual-clock.ts';
@@ -36,15 +36,6 @@ beforeEach(async () => {
   await server.redis.flushall();
   await setClock(server.redis, START);
 });
-
-const usual: Partial<CompiledPenalty> = {
-  tolerancePercent: 100,
-  minSecondsPerStep: 10,
-  warn: { violations: 3, forSeconds: 600 },
-  throttle: { violations: 10, forSeconds: 900, limitPercent: 50 },
-  tempBlock: { violations: 25, forSeconds: 300 },
-  block: { tempBlocks: 3, withinSeconds: 86_400, forSeconds: 86_400 },
-};
 
 async function decideAt(at: bigint, request: DecideRequest): Promise<TimedVerdict> {
   await setClock(server.redis, at);
@@ -157,8 +148,8 @@ describe('[P38] a pod that remembers denials and tells Redis of them every 100 m
     ['3 a second against 60 a minute', 60, 3, 200],
   ])('ends with the violations and states of one that does not: %s', async (_title, requests, perSecond, seconds) => {
     const arrivals = pace(perSecond, seconds);
-    const uncached = await runUncached(aRequest(requests, usual), arrivals);
-    const cached = await runCached(aRequest(requests, usual), arrivals);
+    const uncached = await runUncached(aRequest(requests, usualPenalty), arrivals);
+    const cached = await runCached(aRequest(requests, usualPenalty), arrivals);
     expect(uncached.violations).toBeGreaterThan(3);
     expect(cached.violations).toBe(uncached.violations);
     expect(cached.admitted).toBe(uncached.admitted);
@@ -171,7 +162,7 @@ describe('[P38] a pod that remembers denials and tells Redis of them every 100 m
   });
 
   it('through blocks that end and come again, until the last one', async () => {
-    const penalty: Partial<CompiledPenalty> = { ...usual, tempBlock: { violations: 25, forSeconds: 20 } };
+    const penalty: Partial<CompiledPenalty> = { ...usualPenalty, tempBlock: { violations: 25, forSeconds: 20 } };
     const arrivals = pace(20, 150);
     const uncached = await runUncached(aRequest(60, penalty), arrivals);
     const cached = await runCached(aRequest(60, penalty), arrivals);
@@ -224,8 +215,8 @@ describe('denials that a pod remembered', () => {
 
   it('fill a meter exactly as if each had been told by itself', async () => {
     for (const requests of [1, 3, 7, 11]) {
-      const one = await denied(requests, usual);
-      const other = await denied(requests, usual);
+      const one = await denied(requests, usualPenalty);
+      const other = await denied(requests, usualPenalty);
       const meter = one.request.selection.rules.flatMap((rule) => rule.limits.map(field))[0] ?? '';
       for (const count of [1, 2, 3, 20]) {
         const at = START + BigInt(count) * 333_333n;
@@ -240,7 +231,7 @@ describe('denials that a pod remembered', () => {
   });
 
   it('are charged to no counter, whatever it has left', async () => {
-    const { request, verdict, counters } = await denied(5, usual);
+    const { request, verdict, counters } = await denied(5, usualPenalty);
     const before = await server.redis.dumpBuffer(counters);
     await decideAt(START + 3_600n * SECOND, rememberedRequest(request, verdict, 3));
     expect(await server.redis.dumpBuffer(counters)).toEqual(before);
@@ -298,7 +289,7 @@ describe('denials that a pod remembered', () => {
   );
 
   it('fail if a key holds something else', async () => {
-    const { request, verdict, key } = await denied(1, usual);
+    const { request, verdict, key } = await denied(1, usualPenalty);
     await server.redis.set(key, 'planted');
     await expect(decider.decide(rememberedRequest(request, verdict, 2))).rejects.toMatchObject({ code: 'WRONG_TYPE' });
   });

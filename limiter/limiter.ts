@@ -86,9 +86,9 @@ async function stop({ phase, assembly, subscription, http, grpc, ops }: Running,
   grpc.tellHealth();
   await pause(drainMillis);
   await untilLeft(http.server);
-  await Promise.all([close(http.server), grpc.close(CLOSE_MILLIS)]);
+  await Promise.all([close(http), grpc.close(CLOSE_MILLIS)]);
   await loader.stop();
-  await close(ops);
+  await close(doorsOf(ops));
   subscription.close();
   await denyCache.stop();
   decider.stop();
@@ -122,14 +122,22 @@ function connectionsOf(server: Server): Promise<number> {
   });
 }
 
-async function close(server: Server): Promise<void> {
+type Closing = Pick<HttpDoors, 'server' | 'closeIdleConnections' | 'closeAllConnections'>;
+
+const doorsOf = (server: Server): Closing => ({
+  server,
+  closeIdleConnections: () => server.closeIdleConnections(),
+  closeAllConnections: () => server.closeAllConnections(),
+});
+
+async function close({ server, closeIdleConnections, closeAllConnections }: Closing): Promise<void> {
   if (!server.listening) return;
   const closed = once(server, 'close');
   server.close();
   // A connection that is answering now becomes idle later, and its client would keep it open.
-  const sweep = setInterval(() => server.closeIdleConnections(), 50);
+  const sweep = setInterval(closeIdleConnections, 50);
   // One that never sends a request is not idle, and would keep us for ever.
-  const impatience = setTimeout(() => server.closeAllConnections(), CLOSE_MILLIS);
+  const impatience = setTimeout(closeAllConnections, CLOSE_MILLIS);
   await closed;
   clearInterval(sweep);
   clearTimeout(impatience);

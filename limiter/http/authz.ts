@@ -1,12 +1,12 @@
 // Doors for gateways that ask with a plain HTTP request and look at the status: Envoy's ext_authz, Traefik's
 // ForwardAuth, nginx' auth_request, HAProxy. The path that the gateway is configured with names the domain and, by its
 // first part, the status of a denial. Nothing is ever taken from a query: that is the client's.
-import type { IncomingMessage } from 'node:http';
 import { type Asked, hostOf, NotUnderstood, understoodPath, UnknownTier } from '../asked.ts';
 import { ask, type DoorParts } from '../door.ts';
 import { rateLimitHeaders } from '../rate-limit-headers.ts';
 import { addressIn, clientBehind } from '../trust.ts';
 import { type HttpAnswer, problemAnswer } from './answer.ts';
+import type { HttpRequest } from './http-request.ts';
 import { denialProblem, notFound, notReady } from './problem.ts';
 
 type Target = {
@@ -38,7 +38,7 @@ export function authzTarget(url: string): Target | undefined {
 /** Exactly 200 on allow; 429 (or 403) or 401 on deny; 503 only while no configuration is loaded. */
 export async function authorize(
   parts: DoorParts,
-  request: IncomingMessage,
+  request: HttpRequest,
   target: Target,
   requestId: string,
 ): Promise<HttpAnswer> {
@@ -64,11 +64,11 @@ function withStatus(answer: HttpAnswer, { denyStatus }: Target): HttpAnswer {
   return denyStatus === undefined || answer.status === 401 ? answer : { ...answer, status: denyStatus };
 }
 
-function toAsked(parts: DoorParts, request: IncomingMessage, target: Target): Asked {
+function toAsked(parts: DoorParts, request: HttpRequest, target: Target): Asked {
   const peerIP = addressIn(request.socket.remoteAddress ?? '');
   const isTrusted = parts.trustedProxies.has(peerIP);
   const original = originalRequest(request, target, isTrusted);
-  const headers = headersOf(request);
+  const { headers } = request;
   const forwardedFor = headers.get('x-forwarded-for');
   if (!isTrusted && FORWARDED.some((name) => headers.has(name))) parts.metrics.countUntrustedWord('forwarded');
   return {
@@ -114,19 +114,19 @@ type Original = { readonly method: string; readonly path: string; readonly host:
  * itself through the first kind of gateway changes nothing; but for `/`, which others are configured with, so that such a
  * gateway must not pass these headers on.
  */
-function originalRequest({ headers, method = 'GET' }: IncomingMessage, { rest }: Target, isTrusted: boolean): Original {
+function originalRequest({ headers, method }: HttpRequest, { rest }: Target, isTrusted: boolean): Original {
   const isAppended = rest !== '' && rest !== '/';
-  if (isAppended || !isTrusted) return { method, path: rest === '' ? '/' : rest, host: headers.host };
+  if (isAppended || !isTrusted) return { method, path: rest === '' ? '/' : rest, host: headers.get('host') };
   return {
     method: said(headers, 'x-forwarded-method', 'x-original-method') ?? method,
     path: pathOf(said(headers, 'x-forwarded-uri', 'x-original-uri') ?? '/'),
-    host: single(headers['x-forwarded-host']) ?? headers.host,
+    host: filled(headers.get('x-forwarded-host')) ?? headers.get('host'),
   };
 }
 
 /** What either of two headers says. One gateway sets one of them; if the other says something else, a client sent it. */
-function said(headers: IncomingMessage['headers'], one: string, other: string): string | undefined {
-  const [first, second] = [single(headers[one]), single(headers[other])];
+function said(headers: HttpRequest['headers'], one: string, other: string): string | undefined {
+  const [first, second] = [filled(headers.get(one)), filled(headers.get(other))];
   if (first !== undefined && second !== undefined && first !== second) {
     throw new NotUnderstood(
       'BAD_VALUE',
@@ -136,21 +136,12 @@ function said(headers: IncomingMessage['headers'], one: string, other: string): 
   return first ?? second;
 }
 
-function single(header: string | string[] | undefined): string | undefined {
-  const text = Array.isArray(header) ? header[0] : header;
-  return text === '' ? undefined : text;
+function filled(header: string | undefined): string | undefined {
+  return header === '' ? undefined : header;
 }
 
 /** Some gateways say a whole URL. */
 function pathOf(uri: string): string {
   const path = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]*(.*)$/i.exec(uri)?.[1];
   return path === undefined ? uri : path === '' ? '/' : path;
-}
-
-function headersOf(request: IncomingMessage): ReadonlyMap<string, string> {
-  const headers = new Map<string, string>();
-  for (const [name, value] of Object.entries(request.headers)) {
-    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value);
-  }
-  return headers;
 }

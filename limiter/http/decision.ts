@@ -1,12 +1,11 @@
 // The decision API: one check, many checks, and giving back what a check was charged.
-import type { IncomingMessage } from 'node:http';
 import type { Snapshot } from '../../policy/snapshot.ts';
 import { toStoreError } from '../../store/errors.ts';
 import { type Asked, type AskedResult, UnknownTier } from '../asked.ts';
 import { ask, type DoorParts, requestIdFrom } from '../door.ts';
 import { decisionBody, type HttpAnswer, jsonAnswer, plainAnswer, problemAnswer } from './answer.ts';
-import { readBody } from './body.ts';
 import { callerOf } from './caller.ts';
+import type { HttpRequest } from './http-request.ts';
 import { answerToMistake, asBadRequest, denialProblem, notReady } from './problem.ts';
 import {
   BadRequest,
@@ -23,10 +22,10 @@ import {
 import { isBatchRequest, isDecisionRequest } from './shape.ts';
 
 /** POST /v1/decision/check */
-export async function decide(parts: DoorParts, request: IncomingMessage, headerId: string): Promise<HttpAnswer> {
+export async function decide(parts: DoorParts, request: HttpRequest, headerId: string): Promise<HttpAnswer> {
   let requestId = headerId;
   try {
-    const input = parseWith(decisionRequestSchema, await readBody(request), isDecisionRequest);
+    const input = parseWith(decisionRequestSchema, await request.readBody(), isDecisionRequest);
     requestId = input.request_id ?? headerId;
     const snapshot = parts.snapshot();
     if (snapshot === undefined) return notReady(requestId);
@@ -40,9 +39,9 @@ export async function decide(parts: DoorParts, request: IncomingMessage, headerI
 }
 
 /** POST /v1/decision/batch: every check for itself, as if they had come one by one, and answers in their order. */
-export async function decideAll(parts: DoorParts, request: IncomingMessage, requestId: string): Promise<HttpAnswer> {
+export async function decideAll(parts: DoorParts, request: HttpRequest, requestId: string): Promise<HttpAnswer> {
   try {
-    const { checks } = parseWith(batchRequestSchema, await readBody(request, MAX_BATCH_BYTES), isBatchRequest);
+    const { checks } = parseWith(batchRequestSchema, await request.readBody(MAX_BATCH_BYTES), isBatchRequest);
     const snapshot = parts.snapshot();
     if (snapshot === undefined) return notReady(requestId);
     const caller = callerOf(parts, request);
@@ -74,9 +73,9 @@ function bodyOf(result: AskedResult, input: DecisionRequest, requestId: string):
 }
 
 /** POST /v1/decision/refund */
-export async function refund(parts: DoorParts, request: IncomingMessage, requestId: string): Promise<HttpAnswer> {
+export async function refund(parts: DoorParts, request: HttpRequest, requestId: string): Promise<HttpAnswer> {
   try {
-    const { request_id: refundId } = parseWith(refundRequestSchema, await readBody(request));
+    const { request_id: refundId } = parseWith(refundRequestSchema, await request.readBody());
     if (!callerOf(parts, request).isTrusted) return notTrusted(requestId);
     const outcome = await parts.refunds.byId(refundId);
     if (outcome === 'refunded') return jsonAnswer(200, { refunded: true, request_id: refundId }, requestId);
@@ -97,9 +96,9 @@ function notTrusted(requestId: string): HttpAnswer {
 }
 
 /** POST /check */
-export async function decidePlain(parts: DoorParts, request: IncomingMessage, requestId: string): Promise<HttpAnswer> {
+export async function decidePlain(parts: DoorParts, request: HttpRequest, requestId: string): Promise<HttpAnswer> {
   try {
-    const input = parseWith(plainRequestSchema, await readBody(request));
+    const input = parseWith(plainRequestSchema, await request.readBody());
     const snapshot = parts.snapshot();
     if (snapshot === undefined) return jsonAnswer(503, { detail: 'no configuration is loaded yet' }, requestId);
     const needsAllLimits = parts.headerFamilies.includes('ietf');

@@ -1,18 +1,17 @@
-import type { IncomingMessage } from 'node:http';
 import type { DoorParts } from '../door.ts';
 import { rlsAnswerBody, rlsRequestSchema } from '../rls/json.ts';
 import { BadRlsRequest } from '../rls/request.ts';
 import { shouldRateLimit } from '../rls/should-rate-limit.ts';
 import { type HttpAnswer, jsonAnswer, problemAnswer } from './answer.ts';
-import { readBody } from './body.ts';
 import { callerOf } from './caller.ts';
+import type { HttpRequest } from './http-request.ts';
 import { answerToMistake, notReady } from './problem.ts';
 import { MAX_BATCH_BYTES, parseWith } from './request.ts';
 
 /** POST /json: Envoy's question, for those who do not speak gRPC. */
-export async function decideRls(parts: DoorParts, request: IncomingMessage, requestId: string): Promise<HttpAnswer> {
+export async function decideRls(parts: DoorParts, request: HttpRequest, requestId: string): Promise<HttpAnswer> {
   try {
-    const rls = parseWith(rlsRequestSchema, await readBody(request, MAX_BATCH_BYTES));
+    const rls = parseWith(rlsRequestSchema, await request.readBody(MAX_BATCH_BYTES));
     const snapshot = parts.snapshot();
     if (snapshot === undefined) return notReady(requestId);
     const answer = await shouldRateLimit(parts, snapshot, rls, callerOf(parts, request));

@@ -1,11 +1,15 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import type { Socket } from 'node:net';
 import type { DoorSettings } from '../door-settings.ts';
 import type { DoorParts } from '../door.ts';
 import { requestIdFrom } from '../door.ts';
 import { type HttpAnswer, jsonAnswer, problemAnswer } from './answer.ts';
+import { KEEP_ALIVE_SECONDS } from './answer-text.ts';
 import { authorize, authzTarget } from './authz.ts';
+import { type Behind, Connection, type Reply } from './connection.ts';
 import { decide, decideAll, decidePlain, refund } from './decision.ts';
+import { type HttpRequest, NodeRequest } from './http-request.ts';
 import { notAllowed, notFound } from './problem.ts';
 import { decideRls } from './rls.ts';
 
@@ -14,9 +18,12 @@ export type HttpDoors = {
   readonly server: Server;
   /** From now on every answer asks its caller to use another connection. */
   drain(): void;
+  /** Closes the connections on which nothing is under way. */
+  closeIdleConnections(): void;
+  closeAllConnections(): void;
 };
 
-type Handler = (parts: DoorParts, request: IncomingMessage, requestId: string) => HttpAnswer | Promise<HttpAnswer>;
+type Handler = (parts: DoorParts, request: HttpRequest, requestId: string) => HttpAnswer | Promise<HttpAnswer>;
 
 const POST: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ['/v1/decision/check', decide],
@@ -32,15 +39,15 @@ const LIMITS = {
   requestTimeout: 10_000,
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 32_768,
-  keepAliveTimeout: 75_000,
+  keepAliveTimeout: KEEP_ALIVE_SECONDS * 1_000,
 };
 
-/** The doors for callers. Plain node:http: a framework would cost more than the decision. */
+/** The doors for callers. A framework would cost more than the decision, and even Node's own HTTP does. */
 export function createDoors(parts: DoorParts, tls?: DoorSettings['tls']): HttpDoors {
   let isDraining = false;
-  const listener = (request: IncomingMessage, response: ServerResponse): void => {
+  const listener = (message: IncomingMessage, response: ServerResponse): void => {
     if (isDraining) response.shouldKeepAlive = false;
-    void handle(parts, request, response);
+    void answer(parts, new NodeRequest(message), new NodeReply(response));
   };
   const server =
     tls === undefined
@@ -50,21 +57,72 @@ export function createDoors(parts: DoorParts, tls?: DoorSettings['tls']): HttpDo
           listener,
         );
   server.maxConnections = 10_000;
+  const connections = readFirst(server, tls === undefined ? 'connection' : 'secureConnection', {
+    answer: (request, reply) => void answer(parts, request, reply),
+    isDraining: () => isDraining,
+  });
   return {
     server,
     drain: () => {
       isDraining = true;
     },
+    closeIdleConnections: () => {
+      for (const connection of connections) if (connection.isIdle) connection.destroy();
+      server.closeIdleConnections();
+    },
+    closeAllConnections: () => {
+      for (const connection of connections) connection.destroy();
+      server.closeAllConnections();
+    },
   };
 }
 
-async function handle(parts: DoorParts, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const requestId = requestIdFrom(request.headers['x-request-id']);
+/**
+ * Reads the connections of a server before Node does, which gets those that are handed over. Returns those that are not.
+ */
+function readFirst(
+  server: Server,
+  event: 'connection' | 'secureConnection',
+  doors: Pick<Behind, 'answer' | 'isDraining'>,
+): ReadonlySet<Connection> {
+  const connections = new Set<Connection>();
+  const nodes = server.listeners(event);
+  const behind: Behind = {
+    ...doors,
+    handOver: (connection, socket, unread) => {
+      connections.delete(connection);
+      socket.unshift(unread);
+      for (const listener of nodes) Reflect.apply(listener, server, [socket]);
+      if (socket.isPaused()) socket.resume();
+    },
+    onClose: (connection) => void connections.delete(connection),
+  };
+  server.removeAllListeners(event);
+  server.on(event, (socket: Socket) => void connections.add(new Connection(socket, behind)));
+  return connections;
+}
+
+async function answer(parts: DoorParts, request: HttpRequest, reply: Reply): Promise<void> {
+  const requestId = requestIdFrom(request.headers.get('x-request-id'));
   try {
-    writeLater({ parts, requestId, response, answer: await route(parts, request, requestId) });
+    writeLater({ parts, requestId, reply, answer: await route(parts, request, requestId) });
   } catch (error) {
-    if (request.destroyed && !request.complete) return;
-    writeLater({ parts, requestId, response, answer: failed(parts, error, requestId) });
+    if (request instanceof NodeRequest && request.isGivenUp) return;
+    writeLater({ parts, requestId, reply, answer: failed(parts, error, requestId) });
+  }
+}
+
+/** Where Node writes an answer. */
+class NodeReply implements Reply {
+  readonly #response: ServerResponse;
+
+  constructor(response: ServerResponse) {
+    this.#response = response;
+  }
+
+  write({ status, headers, body }: HttpAnswer): void {
+    this.#response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
+    this.#response.end(body);
   }
 }
 
@@ -74,8 +132,8 @@ function failed(parts: DoorParts, error: unknown, requestId: string): HttpAnswer
   return problemAnswer({ status: 500, code: 'INTERNAL', title: 'Internal error', detail }, requestId);
 }
 
-function route(parts: DoorParts, request: IncomingMessage, requestId: string): HttpAnswer | Promise<HttpAnswer> {
-  const { url = '', method } = request;
+function route(parts: DoorParts, request: HttpRequest, requestId: string): HttpAnswer | Promise<HttpAnswer> {
+  const { url, method } = request;
   const handler = POST.get(url);
   if (handler !== undefined)
     return method === 'POST' ? handler(parts, request, requestId) : notAllowed('POST', requestId);
@@ -101,7 +159,7 @@ function health(parts: DoorParts, requestId: string): HttpAnswer {
 type Answered = {
   readonly parts: DoorParts;
   readonly requestId: string;
-  readonly response: ServerResponse;
+  readonly reply: Reply;
   readonly answer: HttpAnswer;
 };
 
@@ -118,17 +176,12 @@ function writeLater(one: Answered): void {
 function writeAll(): void {
   const all = answered;
   answered = [];
-  for (const { parts, requestId, response, answer } of all) {
+  for (const { parts, requestId, reply, answer: one } of all) {
     try {
-      write(response, answer);
+      reply.write(one);
     } catch (error) {
       // One that cannot be written must not take the others with it.
-      write(response, failed(parts, error, requestId));
+      reply.write(failed(parts, error, requestId));
     }
   }
-}
-
-function write(response: ServerResponse, answer: HttpAnswer): void {
-  response.writeHead(answer.status, { ...answer.headers, 'content-length': Buffer.byteLength(answer.body) });
-  response.end(answer.body);
 }

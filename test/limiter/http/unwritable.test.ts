@@ -1,19 +1,7 @@
 // What goes into headers is checked wherever it comes from: only an engine that is broken can show this.
-import { once } from 'node:events';
-import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Engine } from '../../../limiter/asked.ts';
-import { assemble, doorPartsOf } from '../../../limiter/assemble.ts';
-import { DOOR_DEFAULTS } from '../../../limiter/door-settings.ts';
-import { createDoors } from '../../../limiter/http/server.ts';
-import { eventually } from '../../harness/eventually.ts';
-import { OWNER, PEPPER, targetOn } from '../../harness/limiter.ts';
-import { aPolicy, publishEntries } from '../../harness/publish.ts';
-import { freePort, privateRedis } from '../../harness/redis.ts';
-
-const events: unknown[] = [];
-const stack = new AsyncDisposableStack();
-let url = '';
+import { startDoors, type TestDoors } from '../../harness/doors.ts';
 
 /** The rule that it names has a line break for every second request. */
 function breaking(engine: Engine): Engine {
@@ -30,52 +18,32 @@ function breaking(engine: Engine): Engine {
   };
 }
 
+let doors: TestDoors;
 beforeAll(async () => {
-  const server = stack.adopt(await privateRedis(), (redis) => redis.stop());
-  const limits = [{ windowSeconds: 60, requests: 1_000 }];
-  const rules = [{ name: 'all', countBy: ['global'], algorithm: 'TokenBucket' as const, limits }];
-  await publishEntries(targetOn(server), [aPolicy({ domain: 'payments', rules })]);
-  const port = await freePort();
-  const options = {
-    redisUrl: server.url,
-    installation: 'default',
-    owner: OWNER,
-    pod: 'pod-a',
-    pepper: PEPPER,
-    host: '127.0.0.1',
-    port,
-    opsPort: 0,
-    checkDomain: 'payments',
-    redisDeadlineMillis: 20_000,
-    log: pino({ level: 'error' }, { write: (line: string) => void events.push(JSON.parse(line)) }),
-  };
-  const assembly = assemble(options);
-  stack.defer(() => assembly.store.disconnect());
-  assembly.loader.start();
-  stack.defer(() => assembly.loader.stop());
-  await eventually(() => expect(assembly.isReady()).toBe(true));
-  const parts = doorPartsOf(assembly, options, DOOR_DEFAULTS);
-  const { server: http } = createDoors({ ...parts, engine: breaking(parts.engine) });
-  http.listen(port, '127.0.0.1');
-  stack.defer(() => void http.close());
-  stack.defer(() => http.closeAllConnections());
-  await once(http, 'listening');
-  url = `http://127.0.0.1:${port}`;
+  doors = await startDoors(breaking);
 });
-afterAll(() => stack.disposeAsync());
+afterAll(() => doors.stop());
 
-const statusOfOne = async (): Promise<number> => {
-  const response = await fetch(`${url}/authz/payments/`);
+const statusOfOne = async (headers: Readonly<Record<string, string>>): Promise<number> => {
+  const response = await fetch(`${doors.url}/authz/payments/`, { headers });
   await response.text();
   return response.status;
 };
 
 describe('an answer that cannot be written', () => {
-  it('is a 500 and a line in the log, and takes no other answer of its turn with it', async () => {
-    const statuses = await Promise.all(Array.from({ length: 40 }, statusOfOne));
-    expect(statuses.filter((status) => status === 200)).toHaveLength(20);
-    expect(statuses.filter((status) => status === 500)).toHaveLength(20);
-    expect(events).toHaveLength(20);
-    expect(events[0]).toMatchObject({ event: 'request_failed', err: { code: 'ERR_INVALID_CHAR' } });
-  });
+  it.each([
+    ['here', {}, 0],
+    ['by Node', { 'x-not-ascii': 'ü' }, 40],
+  ])(
+    'is a 500 and a line in the log, and takes no other answer of its turn with it: %s',
+    async (_by, headers, read) => {
+      const [logged, readBefore] = [doors.events.length, doors.readByNode()];
+      const statuses = await Promise.all(Array.from({ length: 40 }, () => statusOfOne(headers)));
+      expect(statuses.filter((status) => status === 200)).toHaveLength(20);
+      expect(statuses.filter((status) => status === 500)).toHaveLength(20);
+      expect(doors.events).toHaveLength(logged + 20);
+      expect(doors.events.at(-1)).toMatchObject({ event: 'request_failed', err: { code: 'ERR_INVALID_CHAR' } });
+      expect(doors.readByNode() - readBefore).toBe(read);
+    },
+  );
 });

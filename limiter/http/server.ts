@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { DoorSettings } from '../door-settings.ts';
 import type { DoorParts } from '../door.ts';
 import { requestIdFrom } from '../door.ts';
+import { Turn } from '../turn.ts';
 import { type HttpAnswer, jsonAnswer, problemAnswer } from './answer.ts';
 import { KEEP_ALIVE_SECONDS } from './answer-text.ts';
 import { authorize, authzTarget } from './authz.ts';
@@ -45,9 +46,11 @@ const LIMITS = {
 /** The doors for callers. A framework would cost more than the decision, and even Node's own HTTP does. */
 export function createDoors(parts: DoorParts, tls?: DoorSettings['tls']): HttpDoors {
   let isDraining = false;
+  const doors: Doors = { parts, writing: new Turn((one) => write(parts, one)) };
+  const asking = new Turn<Asking>(({ request, reply }) => void answer(doors, request, reply));
   const listener = (message: IncomingMessage, response: ServerResponse): void => {
     if (isDraining) response.shouldKeepAlive = false;
-    void answer(parts, new NodeRequest(message), new NodeReply(response));
+    void answer(doors, new NodeRequest(message), new NodeReply(response));
   };
   const server =
     tls === undefined
@@ -58,7 +61,7 @@ export function createDoors(parts: DoorParts, tls?: DoorSettings['tls']): HttpDo
         );
   server.maxConnections = 10_000;
   const connections = readFirst(server, tls === undefined ? 'connection' : 'secureConnection', {
-    answer: (request, reply) => void answer(parts, request, reply),
+    answer: (request, reply) => asking.add({ request, reply }),
     isDraining: () => isDraining,
   });
   return {
@@ -102,13 +105,28 @@ function readFirst(
   return connections;
 }
 
-async function answer(parts: DoorParts, request: HttpRequest, reply: Reply): Promise<void> {
+type Doors = { readonly parts: DoorParts; readonly writing: Turn<Answered> };
+
+type Asking = { readonly request: HttpRequest; readonly reply: Reply };
+
+type Answered = { readonly requestId: string; readonly reply: Reply; readonly answer: HttpAnswer };
+
+async function answer({ parts, writing }: Doors, request: HttpRequest, reply: Reply): Promise<void> {
   const requestId = requestIdFrom(request.headers.get('x-request-id'));
   try {
-    writeLater({ parts, requestId, reply, answer: await route(parts, request, requestId) });
+    writing.add({ requestId, reply, answer: await route(parts, request, requestId) });
   } catch (error) {
     if (request instanceof NodeRequest && request.isGivenUp) return;
-    writeLater({ parts, requestId, reply, answer: failed(parts, error, requestId) });
+    writing.add({ requestId, reply, answer: failed(parts, error, requestId) });
+  }
+}
+
+function write(parts: DoorParts, { requestId, reply, answer: one }: Answered): void {
+  try {
+    reply.write(one);
+  } catch (error) {
+    // One that cannot be written must not take the others of its turn with it.
+    reply.write(failed(parts, error, requestId));
   }
 }
 
@@ -154,34 +172,4 @@ function health(parts: DoorParts, requestId: string): HttpAnswer {
     revision: snapshot?.identity.revision ?? 0,
   };
   return jsonAnswer(snapshot === undefined ? 503 : 200, body, requestId);
-}
-
-type Answered = {
-  readonly parts: DoorParts;
-  readonly requestId: string;
-  readonly reply: Reply;
-  readonly answer: HttpAnswer;
-};
-
-let answered: Answered[] = [];
-
-/**
- * Answers are written when all requests of this turn of the event loop were read: to read and to write by turns costs
- * half as much again for each, as the processor has to change from one code to the other.
- */
-function writeLater(one: Answered): void {
-  if (answered.push(one) === 1) setImmediate(writeAll);
-}
-
-function writeAll(): void {
-  const all = answered;
-  answered = [];
-  for (const { parts, requestId, reply, answer: one } of all) {
-    try {
-      reply.write(one);
-    } catch (error) {
-      // One that cannot be written must not take the others with it.
-      reply.write(failed(parts, error, requestId));
-    }
-  }
 }

@@ -37,7 +37,8 @@ type Selecting = {
   readonly nowMicros: number;
   readonly healths: readonly HealthDocument[];
   readonly trace: SelectionTrace | undefined;
-  readonly rules: SelectedRule[];
+  /** Whether a penalty governs one is known when all of its policy are there. */
+  readonly rules: (Omit<SelectedRule, 'penalty'> & { penalty: number | undefined })[];
   readonly penalties: SelectedPenalty[];
   readonly missing: { policy: string; rule: string; input: string }[];
   readonly exemptions: { policy: string; exemption: string }[];
@@ -132,15 +133,16 @@ function selectOfPolicy(selecting: Selecting, policy: IndexedPolicy): void {
 
 /** A penalty governs the enforced rules of its policy, where there are any. */
 function governBy(selecting: Selecting, policy: IndexedPolicy, penalty: CompiledPenalty, first: number): void {
-  const { rules } = selecting;
-  if (!rules.slice(first).some((rule) => rule.group === 0)) return;
-  const selected = selectPenalty(selecting, policy, penalty);
-  if (selected === undefined) return;
-  const index = selecting.penalties.push(selected) - 1;
+  const { rules, penalties } = selecting;
+  let selected: SelectedPenalty | undefined;
   for (let i = first; i < rules.length; i += 1) {
     const rule = rules[i];
-    if (rule !== undefined && rule.group === 0) rules[i] = { ...rule, penalty: index };
+    if (rule === undefined || rule.group !== 0) continue;
+    selected ??= selectPenalty(selecting, policy, penalty);
+    if (selected === undefined) return;
+    rule.penalty = penalties.length;
   }
+  if (selected !== undefined) penalties.push(selected);
 }
 
 const APPLIES: RuleNote = { kind: 'applies' };

@@ -4,6 +4,7 @@ import { type ManifestEntry, readIndex, readShard, type StoredDocument } from '.
 import type { ConfigurationIdentity } from '../policy/snapshot.ts';
 import { StoreError, toStoreError } from './errors.ts';
 import type { Names } from './names.ts';
+import { portionsOf } from './portions.ts';
 import { integerOf, textsOf } from './reply.ts';
 import { loadScript } from './script.ts';
 
@@ -25,6 +26,12 @@ export type PublishRequest = {
 /** How long a document lives that nothing refers to: longer than any pod takes to load. */
 const UNREFERENCED_MILLIS = 3_600_000;
 const CHUNK = 500;
+/** What is written or read at once: Redis needs half a millisecond for it, and answers others before it goes on. */
+const PORTION_BYTES = 524_288;
+/** Around the text: name, command, reply. */
+const BESIDES_BYTES = 512;
+/** How many are read before it is known how large they are. */
+const FIRST_READ = 25;
 
 const publishScript = loadScript('publish');
 
@@ -58,13 +65,19 @@ export async function findDocuments(
   wanted: readonly string[],
 ): Promise<Map<string, string>> {
   const texts = new Map<string, string>();
-  for (let start = 0; start < wanted.length; start += CHUNK) {
-    const chunk = wanted.slice(start, start + CHUNK);
+  // Each portion says by its mean how many the next one may have.
+  let count = FIRST_READ;
+  for (let start = 0; start < wanted.length;) {
+    const chunk = wanted.slice(start, start + count);
     const stored = await call(() => redis.mget(chunk.map((name) => names.document(name))));
+    let bytes = 0;
     chunk.forEach((name, index) => {
       const text = stored[index];
+      bytes += BESIDES_BYTES + (text?.length ?? 0);
       if (typeof text === 'string') texts.set(name, text);
     });
+    start += chunk.length;
+    count = Math.min(CHUNK, Math.ceil((PORTION_BYTES * chunk.length) / bytes));
   }
   return texts;
 }
@@ -95,9 +108,9 @@ export async function writeDocuments(
   names: Names,
   documents: readonly StoredDocument[],
 ): Promise<void> {
-  for (let start = 0; start < documents.length; start += CHUNK) {
+  for (const portion of portionsOf(documents, PORTION_BYTES, ({ text }) => BESIDES_BYTES + text.length)) {
     const pipeline = redis.pipeline();
-    for (const document of documents.slice(start, start + CHUNK)) {
+    for (const document of portion) {
       pipeline.set(names.document(document.name), document.text, 'PX', UNREFERENCED_MILLIS, 'NX');
     }
     const results = await call(() => pipeline.exec());

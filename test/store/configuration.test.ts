@@ -217,6 +217,12 @@ describe('the time to live of a document', () => {
   });
 });
 
+/** Keys of a call of MGET, as the log of slow calls has it. */
+function countOf(words: readonly string[]): number {
+  const more = /^\.\.\. \((\d+) more arguments\)$/.exec(words.at(-1) ?? '')?.[1];
+  return more === undefined ? words.length - 1 : words.length - 2 + Number(more);
+}
+
 describe('reading', () => {
   it('finds any number of documents by name', async () => {
     const documents = Array.from({ length: 1_201 }, (_, i) => aDocument(`d${i}`));
@@ -227,6 +233,26 @@ describe('reading', () => {
       documents.map(({ name }) => name),
     );
     expect(read).toEqual(new Map(documents.map(({ name, text }) => [name, text])));
+  });
+
+  it('finds large documents a few at a time, and small ones many at a time', async () => {
+    const large = Array.from({ length: 100 }, (_, i) => ({ name: `l${i}`, text: 'x'.repeat(100_000) }));
+    const small = Array.from({ length: 900 }, (_, i) => aDocument(`s${i}`));
+    await writeDocuments(redis, names, [...large, ...small]);
+    await redis.config('SET', 'slowlog-log-slower-than', '0');
+    await redis.slowlog('RESET');
+    const wanted = [...large, ...small].map(({ name }) => name);
+    expect((await readDocuments(redis, names, wanted)).size).toBe(1_000);
+    const calls = (await redis.slowlog('GET', 128)) as [number, number, number, string[]][];
+    // Slow commands are remembered with at most 32 words: the last says how many more there are.
+    const counts = calls
+      .filter(([, , , [name]]) => name === 'mget')
+      .map(([, , , words]) => countOf(words))
+      .toReversed();
+    expect(counts[0]).toBe(25);
+    expect(Math.max(...counts.slice(1, 10))).toBe(6);
+    expect(counts.reduce((sum, count) => sum + count)).toBe(1_000);
+    expect(Math.max(...counts)).toBe(500);
   });
 
   it('names the document that is not there', async () => {

@@ -6,10 +6,11 @@ import { buildManifest } from '../policy/manifest.ts';
 import type { ValidResource } from '../policy/resource.ts';
 import type { RateLimitDomainSpec } from '../policy/schema/rate-limit-domain.ts';
 import { validate } from '../policy/validate.ts';
-import { publish, readHead, writeDocuments } from '../store/configuration.ts';
+import { readHead, writeDocuments } from '../store/configuration.ts';
 import { writeKeySet } from '../store/consumer-keys.ts';
 import type { RedisClient } from '../store/connection.ts';
 import { createNames } from '../store/names.ts';
+import { publish, settle } from '../store/publish.ts';
 import type { Caller } from './callers.ts';
 import { NAMESPACE, type NamedSpecs } from './worlds.ts';
 
@@ -60,13 +61,13 @@ export async function putInForce(
     names,
     documents.filter(({ name }) => becoming.has(name)),
   );
-  await publish(redis, names, {
-    owner: installation,
-    seen,
-    next: { incarnation: seen?.incarnation ?? randomUUID(), epoch: 1, revision, manifest },
-    becoming: [...becoming],
-    leaving: [...namesBeside(before.documents, documents)],
-  });
+  const next = { incarnation: seen?.incarnation ?? randomUUID(), epoch: 1, revision, manifest };
+  const leaving = [...namesBeside(before.documents, documents)];
+  const request = { owner: installation, seen, next, becoming: [...becoming], leaving };
+  const settling = await publish(redis, names, request);
+  if (settling !== undefined) {
+    await settle(redis, names, { owner: installation, head: { owner: installation, ...next }, settling, leaving });
+  }
   return revision;
 }
 

@@ -97,6 +97,8 @@ export class Configurer {
       await this.#writeKeys(desired);
       this.#isConfigured = true;
       this.#noteOwner(undefined);
+      // Last: nobody waits for it.
+      await this.publisher.settle();
     } catch (error) {
       this.#noteOwner(error);
       // What is wrong with an edit is said even while it could not be published anyway.

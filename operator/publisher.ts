@@ -1,24 +1,24 @@
 import { randomUUID } from 'node:crypto';
 import type { RedisClient } from '../store/connection.ts';
-import { type ManifestEntry, type StoredDocument, UnreadableDocument } from '../policy/documents.ts';
+import type { ManifestEntry, StoredDocument } from '../policy/documents.ts';
 import { entryId, ManifestBuilder } from '../policy/manifest.ts';
 import { ShardedMap } from '../policy/sharded-map.ts';
 import type { ConfigurationIdentity } from '../policy/snapshot.ts';
 import { listPods, type PodReport } from '../store/acknowledgements.ts';
 import {
   findDocuments,
+  findManifest,
   findUnsafeDocuments,
   type Head,
-  type LoadedManifest,
-  publish,
   readHead,
-  readManifest,
   removeDamagedDocuments,
   writeDocuments,
 } from '../store/configuration.ts';
 import { readKeySetState } from '../store/consumer-keys.ts';
 import { StoreError } from '../store/errors.ts';
 import type { Names } from '../store/names.ts';
+import { publish, readHeadState } from '../store/publish.ts';
+import { Leftovers } from './leftovers.ts';
 import { identityOf, isOvertaken, keyOf, type Published, referencesOf } from './published.ts';
 
 /** What is to be in force, where head is, and what it is to become. */
@@ -46,6 +46,7 @@ export class Publisher {
   #highestRevision = 0;
   /** Redis lost some of what is published: nothing is taken for being there. */
   #isDoubted = false;
+  readonly #leftovers: Leftovers;
   readonly #manifests = new ManifestBuilder();
   /** Manifests by the revision that published them, so that an acknowledgement can be told from a stray one. */
   readonly #history = new Map<string, string>();
@@ -55,6 +56,7 @@ export class Publisher {
     this.#redis = redis;
     this.#names = names;
     this.#owner = owner;
+    this.#leftovers = new Leftovers(redis, names, owner);
     this.#claimEpoch = claimEpoch;
   }
 
@@ -110,7 +112,7 @@ export class Publisher {
     if (this.#published !== undefined) return this.#published.entries;
     const head = await this.#readHead();
     if (head === undefined) return NOTHING;
-    const manifest = await this.#readManifest(head.manifest);
+    const manifest = await findManifest(this.#redis, this.#names, head.manifest);
     if (manifest === undefined) return NOTHING;
     const entries = ShardedMap.of(manifest.entries);
     const documents = await this.#read([...entries.values()].map(({ document }) => document));
@@ -121,13 +123,13 @@ export class Publisher {
   /**
    * Puts the entries in force, unless head already says exactly that. Documents of entries that are kept from before
    * need not be given: they are remembered, or in Redis. One that is in neither place is lost, and its entry with it.
-   * Throws StoreError.
+   * What has left is kept until `settle`. Throws StoreError.
    */
   async publish(
     entries: ReadonlyMap<string, ManifestEntry>,
     compiled: ReadonlyMap<string, StoredDocument>,
   ): Promise<PublishOutcome> {
-    const head = await this.#readHead();
+    const head = await this.#settleHead();
     const { pods } = await listPods(this.#redis, this.#names);
     const published = this.#published;
     const isOurs =
@@ -147,10 +149,29 @@ export class Publisher {
     };
   }
 
-  /** Throws OWNED_BY_OTHER. */
+  /** Lets go of what the last publish left, if that was much. The next one does it otherwise. Throws StoreError. */
+  async settle(): Promise<void> {
+    if (this.#leftovers.hasOwn) await this.#settleHead();
+  }
+
+  /** Head, after what an unfinished publish left was let go of, whoever's that was. */
+  async #settleHead(): Promise<Head | undefined> {
+    const state = await readHeadState(this.#redis, this.#names);
+    const { head } = state;
+    this.#refuseOther(head);
+    await this.#leftovers.letGo(state, () => (head === undefined ? Promise.resolve([]) : this.#referencesOf(head)));
+    return head;
+  }
+
   async #readHead(): Promise<Head | undefined> {
     const head = await readHead(this.#redis, this.#names);
-    if (head === undefined || head.owner === this.#owner) return head;
+    this.#refuseOther(head);
+    return head;
+  }
+
+  /** Throws OWNED_BY_OTHER. */
+  #refuseOther(head: Head | undefined): void {
+    if (head === undefined || head.owner === this.#owner) return;
     throw new StoreError('OWNED_BY_OTHER', `this Redis is configured by "${head.owner}", not by "${this.#owner}"`);
   }
 
@@ -200,8 +221,8 @@ export class Publisher {
     const { entries, identity, parts } = this.#complete(change);
     const documents = ShardedMap.of([...change.documents.values(), ...parts].map((stored) => [stored.name, stored]));
     const before = change.head === undefined ? [] : await this.#referencesOf(change.head);
-    const leaving = before.filter((name) => !documents.has(name));
-    await this.#write(change, identity, { added: [...documents.values()], leaving });
+    const leaving = (before ?? []).filter((name) => !documents.has(name));
+    await this.#write(change, identity, { added: [...parts, ...change.documents.values()], leaving });
     return this.#remember({ identity, entries, parts: parts.map(nameOf), documents });
   }
 
@@ -224,7 +245,9 @@ export class Publisher {
   ): Promise<void> {
     await writeDocuments(this.#redis, this.#names, added);
     const becoming = added.map(nameOf);
-    await publish(this.#redis, this.#names, { owner: this.#owner, seen: head, next: identity, becoming, leaving });
+    const request = { owner: this.#owner, seen: head, next: identity, becoming, leaving };
+    const settling = await publish(this.#redis, this.#names, request);
+    this.#leftovers.note(settling, leaving);
     this.#epoch = next.epoch;
     this.#isDoubted = false;
   }
@@ -256,22 +279,12 @@ export class Publisher {
     return new Map([...texts].map(([name, text]) => [name, { name, text }]));
   }
 
-  /** If it cannot be read, nobody can load it: its documents have no time to live and stay, which harms nobody. */
-  async #referencesOf(head: Head): Promise<readonly string[]> {
+  /** Undefined if it cannot be read: then nobody can load it, and its documents stay, which harms nobody. */
+  async #referencesOf(head: Head): Promise<readonly string[] | undefined> {
     const published = this.#published;
     if (published !== undefined && keyOf(published.identity) === keyOf(head)) return referencesOf(published);
-    return referencesOf((await this.#readManifest(head.manifest)) ?? { parts: [], entries: NOTHING });
-  }
-
-  /** Undefined if a part of it is lost, or of a format that this version does not read. */
-  async #readManifest(name: string): Promise<LoadedManifest | undefined> {
-    try {
-      return await readManifest(this.#redis, this.#names, name);
-    } catch (error) {
-      if (error instanceof UnreadableDocument) return undefined;
-      if (error instanceof StoreError && error.code === 'MISSING_DOCUMENT') return undefined;
-      throw error;
-    }
+    const manifest = await findManifest(this.#redis, this.#names, head.manifest);
+    return manifest && referencesOf(manifest);
   }
 
   #remember(published: Published): Published {

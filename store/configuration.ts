@@ -1,30 +1,23 @@
 import type { RedisClient } from './connection.ts';
 import { entryId } from '../policy/manifest.ts';
-import { type ManifestEntry, readIndex, readShard, type StoredDocument } from '../policy/documents.ts';
+import {
+  type ManifestEntry,
+  readIndex,
+  readShard,
+  type StoredDocument,
+  UnreadableDocument,
+} from '../policy/documents.ts';
 import type { ConfigurationIdentity } from '../policy/snapshot.ts';
 import { StoreError, toStoreError } from './errors.ts';
 import type { Names } from './names.ts';
 import { portionsOf } from './portions.ts';
-import { integerOf, textsOf } from './reply.ts';
-import { loadScript } from './script.ts';
+import { integerOf } from './reply.ts';
 
 /** What is in force: whose, and which configuration. */
 export type Head = ConfigurationIdentity & { readonly owner: string };
 
-export type PublishRequest = {
-  readonly owner: string;
-  /** What the publisher last read, undefined if there was no head. */
-  readonly seen: Head | undefined;
-  /** The new identity; `incarnation` equals that of `seen` if there was one. */
-  readonly next: ConfigurationIdentity;
-  /** Names of documents, manifest included, that the new manifest needs and the old one did not. */
-  readonly becoming: readonly string[];
-  /** Names of documents that only the old manifest needed. */
-  readonly leaving: readonly string[];
-};
-
 /** How long a document lives that nothing refers to: longer than any pod takes to load. */
-const UNREFERENCED_MILLIS = 3_600_000;
+export const UNREFERENCED_MILLIS = 3_600_000;
 const CHUNK = 500;
 /** What is written or read at once: Redis needs half a millisecond for it, and answers others before it goes on. */
 const PORTION_BYTES = 524_288;
@@ -32,8 +25,6 @@ const PORTION_BYTES = 524_288;
 const BESIDES_BYTES = 512;
 /** How many are read before it is known how large they are. */
 const FIRST_READ = 25;
-
-const publishScript = loadScript('publish');
 
 export async function readHead(redis: RedisClient, names: Names): Promise<Head | undefined> {
   const stored = await call(() => redis.hmget(names.head, 'owner', 'incarnation', 'epoch', 'revision', 'manifest'));
@@ -99,6 +90,21 @@ export async function readManifest(redis: RedisClient, names: Names, manifest: s
   return { entries, parts: [manifest, ...index.shards] };
 }
 
+/** Undefined if a part of it is lost, or of a format that this version does not read. */
+export async function findManifest(
+  redis: RedisClient,
+  names: Names,
+  manifest: string,
+): Promise<LoadedManifest | undefined> {
+  try {
+    return await readManifest(redis, names, manifest);
+  } catch (error) {
+    if (error instanceof UnreadableDocument) return undefined;
+    if (error instanceof StoreError && error.code === 'MISSING_DOCUMENT') return undefined;
+    throw error;
+  }
+}
+
 /**
  * Stores documents that nothing refers to yet; those that are there already are left alone, as one that is in force
  * must not be given a time to live.
@@ -159,46 +165,6 @@ export async function removeDamagedDocuments(
   }
   if (damaged.length > 0) await call(() => redis.del(damaged.map((name) => names.document(name))));
   return damaged;
-}
-
-/**
- * Moves head, if the publisher may and head is what it saw. Returns the time of Redis in microseconds.
- * Throws OWNED_BY_OTHER, SUPERSEDED, HEAD_MOVED or MISSING_DOCUMENT without having changed anything.
- */
-export async function publish(redis: RedisClient, names: Names, request: PublishRequest): Promise<number> {
-  const { owner, seen, next, becoming, leaving } = request;
-  const keys = [names.head, ...[...becoming, ...leaving].map((name) => names.document(name))];
-  const reply = textsOf(
-    await publishScript.run(redis, keys, [
-      owner,
-      next.epoch,
-      next.incarnation,
-      seen?.revision ?? 0,
-      next.revision,
-      next.manifest,
-      becoming.length,
-      UNREFERENCED_MILLIS,
-      names.changes,
-    ]),
-  );
-  const [code, detail] = reply;
-  switch (code) {
-    case '0':
-      return integerOf(detail);
-    case '1':
-      throw new StoreError('OWNED_BY_OTHER', `this Redis is configured by "${detail}", not by "${owner}"`);
-    case '2':
-      throw new StoreError('SUPERSEDED', `an operator of epoch ${detail} took over; this one has epoch ${next.epoch}`);
-    case '3':
-      throw new StoreError('HEAD_MOVED', `head is at revision ${detail}, not ${seen?.revision ?? 0}`);
-    case '4':
-      throw new StoreError(
-        'MISSING_DOCUMENT',
-        `document ${becoming[integerOf(detail) - 1]} expired before it was published`,
-      );
-    default:
-      throw new StoreError('BAD_REPLY', `unknown code ${code}`);
-  }
 }
 
 async function call<T>(command: () => Promise<T>): Promise<T> {

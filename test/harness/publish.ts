@@ -8,16 +8,10 @@ import type { RateLimitOverrideSpec } from '../../policy/schema/rate-limit-overr
 import type { RateLimitPolicySpec } from '../../policy/schema/rate-limit-policy.ts';
 import type { SystemHealthSpec } from '../../policy/schema/system-health.ts';
 import { validate } from '../../policy/validate.ts';
-import {
-  type Head,
-  type LoadedManifest,
-  publish,
-  readHead,
-  readManifest,
-  writeDocuments,
-} from '../../store/configuration.ts';
+import { type Head, type LoadedManifest, readHead, readManifest, writeDocuments } from '../../store/configuration.ts';
 import { type ConsumerRecord, writeKeySet } from '../../store/consumer-keys.ts';
 import type { Names } from '../../store/names.ts';
+import { publish, settle } from '../../store/publish.ts';
 import type { Redis } from 'ioredis';
 
 /** Where to publish, and as whom. */
@@ -82,13 +76,10 @@ export async function publishEntries(target: Target, entries: readonly Entry[]):
   const incarnation = seen?.incarnation ?? `incarnation-${process.hrtime.bigint()}`;
   const next = { incarnation, epoch: seen?.epoch ?? 1, revision, manifest: manifest.index.name };
   await writeDocuments(redis, names, documents);
-  await publish(redis, names, {
-    owner,
-    seen,
-    next,
-    becoming: [...references].filter((name) => !before.has(name)),
-    leaving: [...before].filter((name) => !references.has(name)),
-  });
+  const becoming = [...references].filter((name) => !before.has(name));
+  const leaving = [...before].filter((name) => !references.has(name));
+  const settling = await publish(redis, names, { owner, seen, next, becoming, leaving });
+  if (settling !== undefined) await settle(redis, names, { owner, head: { owner, ...next }, settling, leaving });
   return next;
 }
 

@@ -52,3 +52,29 @@ it('a restarted operator judges by the domain that is in force, while its edit i
     'RateLimitPolicy/shop/fits',
   ]);
 });
+
+it('lets go of many policies at once in the pass that replaces them, and keeps what replaces them', async () => {
+  await server.redis.flushall();
+  const names = createNames('configurer');
+  const operator = anOperator();
+  const many = (generation: number): RawResource[] =>
+    Array.from({ length: 300 }, (_, index) => {
+      const limits = [{ windowSeconds: 60, requests: generation }];
+      const rules = [{ name: 'all', countBy: ['consumer'], algorithm: 'TokenBucket', limits }];
+      return object('RateLimitPolicy', `policy-${index}`, { domain: `shop.d${index}`, rules }, generation);
+    });
+  const stay = async (): Promise<string[]> => {
+    const keys = await server.redis.keys(names.document('*'));
+    const lives = await Promise.all(keys.map((key) => server.redis.pttl(key)));
+    return keys.filter((_key, index) => lives[index] === -1).toSorted();
+  };
+  const needed = (): string[] =>
+    [...(operator.publisher.published?.documents.keys() ?? [])].map((name) => names.document(name)).toSorted();
+  await operator.pass(many(1));
+  const before = needed();
+  expect(before.length).toBeGreaterThan(300);
+  expect(await stay()).toEqual(before);
+  await operator.pass(many(2));
+  expect(needed()).not.toEqual(before);
+  expect(await stay()).toEqual(needed());
+});

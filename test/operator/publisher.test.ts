@@ -8,6 +8,7 @@ import type { ConfigurationIdentity } from '../../policy/snapshot.ts';
 import { acknowledge, listPods } from '../../store/acknowledgements.ts';
 import { findUnsafeDocuments, readDocuments, readHead } from '../../store/configuration.ts';
 import { createNames } from '../../store/names.ts';
+import { readHeadState } from '../../store/publish.ts';
 import { type PrivateRedis, privateRedis } from '../harness/redis.ts';
 
 const names = createNames('publisher');
@@ -193,6 +194,22 @@ describe('a publisher', () => {
     expect(await publisher.audit()).toBe(1);
     await publisher.publish(published.entries, new Map());
     expect(await server.redis.get(names.document(name))).toBe(documents.get(name)?.text);
+    expect(await publisher.audit()).toBe(0);
+  });
+
+  it('takes nothing for lost, nor writes it again, while what has left is not let go of', async () => {
+    const publisher = aPublisher();
+    const many = (reason: string): Wish[] => Array.from({ length: 300 }, (_, i) => ({ name: `m${i}`, reason }));
+    for (const reason of ['one', 'other']) {
+      const { entries, documents } = wanted(many(reason), publisher.published?.entries);
+      await publisher.publish(entries, documents);
+    }
+    const { settling } = await readHeadState(server.redis, names);
+    expect(settling).toBeDefined();
+    expect(await publisher.audit()).toBe(0);
+    const entries = publisher.published?.entries ?? new Map();
+    expect(await publisher.publish(entries, new Map())).toMatchObject({ isNew: false });
+    expect((await readHeadState(server.redis, names)).settling).toBeUndefined();
     expect(await publisher.audit()).toBe(0);
   });
 

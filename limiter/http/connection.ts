@@ -58,7 +58,13 @@ export class Connection implements Reply {
     socket.on('close', this.#onClose);
   }
 
+  /** Between two requests. Whoever has just come is about to send its first one, and would lose it. */
   get isIdle(): boolean {
+    return this.#hasAsked && this.#isQuiet;
+  }
+
+  /** Whether nothing is under way. */
+  get #isQuiet(): boolean {
     return !this.#isAnswering && this.#waiting === undefined;
   }
 
@@ -143,7 +149,7 @@ export class Connection implements Reply {
   };
 
   readonly #onTimeout = (): void => {
-    if (this.isIdle) this.destroy();
+    if (this.#isQuiet) this.destroy();
   };
 
   readonly #onClose = (): void => {

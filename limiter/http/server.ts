@@ -19,7 +19,7 @@ export type HttpDoors = {
   readonly server: Server;
   /** From now on every answer asks its caller to use another connection. */
   drain(): void;
-  /** Closes the connections on which nothing is under way. */
+  /** Closes the connections that are between two requests. */
   closeIdleConnections(): void;
   closeAllConnections(): void;
 };

@@ -298,6 +298,25 @@ describe('a connection', () => {
     expect(busy.socket.closed).toBe(false);
   });
 
+  it('is not closed as an idle one while its first request is on the way, or the rest of one', async () => {
+    const accepting = nextSocket();
+    using fresh = new Client(doors.port);
+    await accepting;
+    const acceptingNext = nextSocket();
+    using partly = new Client(doors.port);
+    const socket = await acceptingNext;
+    partly.socket.write(check());
+    await partly.untilAnswered(1);
+    const [request, before] = [check('rest'), socket.bytesRead];
+    partly.socket.write(request.slice(0, -5));
+    await eventually(() => expect(socket.bytesRead).toBe(before + request.length - 5));
+    doors.doors.closeIdleConnections();
+    fresh.socket.write(check('first'));
+    partly.socket.write(request.slice(-5));
+    expect(idsOf(await fresh.untilAnswered(1))).toEqual(['first']);
+    expect(idsOf(await partly.untilAnswered(2))).toEqual(['r', 'rest']);
+  });
+
   it('that Node has got is not closed while Node answers on it', async () => {
     const release = hold();
     const askedBefore = asked;

@@ -145,6 +145,8 @@ export class Connection implements Reply {
 
   readonly #onEnd = (): void => {
     this.#hasEnded = true;
+    // The rest will never come, and Node cannot be given what has ended.
+    if (this.#waiting !== undefined) this.#stopWaiting(this.#waiting);
     if (!this.#isAnswering) this.#socket.end();
   };
 

@@ -341,6 +341,25 @@ describe('a connection', () => {
     expect(within.text).toBe('');
   });
 
+  it('that has ended within a request still gets the answers before', async () => {
+    const accepting = nextSocket();
+    using client = new Client(doors.port);
+    const socket = await accepting;
+    const filler = Buffer.alloc(32 * 1024 * 1024, ' ');
+    client.socket.pause();
+    socket.write(filler);
+    client.socket.write(check().slice(0, -1));
+    await eventually(() => expect(socket.bytesRead).toBe(check().length - 1));
+    client.socket.end();
+    await once(socket, 'end');
+    // Longer than the rest of a body is awaited.
+    await pause(1_500);
+    expect(socket.destroyed).toBe(false);
+    client.socket.resume();
+    await client.untilClosed();
+    expect(client.text.length).toBeGreaterThanOrEqual(filler.length);
+  });
+
   it('is forgotten when it is closed', async () => {
     const sockets: WeakRef<Socket>[] = [];
     const note = (socket: Socket): void => void sockets.push(new WeakRef(socket));

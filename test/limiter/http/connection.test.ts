@@ -210,6 +210,15 @@ describe('a request', () => {
     expect(idsOf(await client.untilAnswered(1))).toEqual(['late']);
   });
 
+  it('that is large is Node’s, which does not keep what nobody wants', async () => {
+    const readBefore = doors.readByNode();
+    using client = new Client(doors.port);
+    client.socket.write(post('/nowhere', 'x'.repeat(300_000)));
+    const [answer] = await client.untilAnswered(1);
+    expect(answer).toMatch(/^HTTP\/1\.1 404 /);
+    expect(doors.readByNode()).toBe(readBefore + 1);
+  });
+
   it('is answered to a caller that has ended its side, and the connection ends', async () => {
     using client = new Client(doors.port);
     client.socket.end(check('last'));
@@ -341,6 +350,69 @@ describe('a connection', () => {
     expect(within.text).toBe('');
   });
 
+  it('is forgotten when it is closed', async () => {
+    const sockets: WeakRef<Socket>[] = [];
+    const note = (socket: Socket): void => void sockets.push(new WeakRef(socket));
+    doors.doors.server.on('connection', note);
+    for (let i = 0; i < 10; i += 1) {
+      using client = new Client(doors.port);
+      client.socket.write(check());
+      await client.untilAnswered(1);
+      client.socket.end();
+      await client.untilClosed();
+    }
+    doors.doors.server.off('connection', note);
+    expect(sockets).toHaveLength(10);
+    await eventually(() => {
+      bytesInUse();
+      expect(sockets.filter((socket) => socket.deref() !== undefined).length).toBeLessThan(5);
+    });
+  });
+
+  it.each([
+    ['within a request', [check().slice(0, -1)]],
+    ['while one is answered and the next has come', [check('one'), check('two')]],
+  ])('that breaks off %s is forgotten', async (_when, pieces) => {
+    const sockets: WeakRef<Socket>[] = [];
+    const note = (socket: Socket): void => void sockets.push(new WeakRef(socket));
+    doors.doors.server.on('connection', note);
+    const release = hold();
+    for (let i = 0; i < 10; i += 1) {
+      using client = new Client(doors.port);
+      let sent = 0;
+      for (const piece of pieces) {
+        client.socket.write(piece);
+        sent += piece.length;
+        await eventually(() => expect(sockets[i]?.deref()?.bytesRead).toBe(sent));
+      }
+      client.socket.resetAndDestroy();
+      await client.untilClosed();
+    }
+    await eventually(() => expect(sockets.every((socket) => socket.deref()?.closed !== false)).toBe(true));
+    release();
+    doors.doors.server.off('connection', note);
+    await eventually(() => {
+      bytesInUse();
+      expect(sockets.filter((socket) => socket.deref() !== undefined).length).toBeLessThan(5);
+    });
+  });
+
+  it('that sends without end while it is answered is not read from', async () => {
+    const accepting = nextSocket();
+    using client = new Client(doors.port);
+    const socket = await accepting;
+    const release = hold();
+    const askedBefore = asked;
+    client.socket.write(check());
+    await eventually(() => expect(asked).toBe(askedBefore + 1));
+    client.socket.write(Buffer.alloc(16 * 1024 * 1024, check('more')));
+    await eventually(() => expect(socket.isPaused()).toBe(true));
+    await pause(50);
+    expect(socket.bytesRead).toBeLessThan(1024 * 1024);
+    client.socket.resetAndDestroy();
+    release();
+  });
+
   it('that has ended within a request still gets the answers before', async () => {
     const accepting = nextSocket();
     using client = new Client(doors.port);
@@ -360,23 +432,16 @@ describe('a connection', () => {
     expect(client.text.length).toBeGreaterThanOrEqual(filler.length);
   });
 
-  it('is forgotten when it is closed', async () => {
-    const sockets: WeakRef<Socket>[] = [];
-    const note = (socket: Socket): void => void sockets.push(new WeakRef(socket));
-    doors.doors.server.on('connection', note);
-    for (let i = 0; i < 10; i += 1) {
-      using client = new Client(doors.port);
-      client.socket.write(check());
-      await client.untilAnswered(1);
-      client.socket.end();
-      await client.untilClosed();
-    }
-    doors.doors.server.off('connection', note);
-    expect(sockets).toHaveLength(10);
-    await eventually(() => {
-      bytesInUse();
-      expect(sockets.filter((socket) => socket.deref() !== undefined).length).toBeLessThan(5);
-    });
+  it('is closed with all others while it is answered, too', async () => {
+    const release = hold();
+    const askedBefore = asked;
+    using client = new Client(doors.port);
+    client.socket.write(check());
+    await eventually(() => expect(asked).toBe(askedBefore + 1));
+    doors.doors.closeAllConnections();
+    await client.untilClosed();
+    release();
+    expect(client.text).toBe('');
   });
 
   it('is told to end when the limiter drains', async () => {

@@ -8,6 +8,7 @@ import { connect as connectTls } from 'node:tls';
 import { Client, credentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limiterOptions, limiterSettings } from '../../../cli/settings/limiter.ts';
+import { startDoors } from '../../harness/doors.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { PEPPER, startTestLimiter } from '../../harness/limiter.ts';
 import { type PrivateRedis, privateRedis } from '../../harness/redis.ts';
@@ -65,6 +66,29 @@ describe('TLS', () => {
     await expect(fetch(`${limiter.url}/health`)).rejects.toThrow('fetch failed');
     await limiter.stop();
     await eventually(() => expect(limiter.logged().filter(({ event }) => event === 'request_failed')).toEqual([]));
+  });
+
+  it('is read as other connections are: by us, and by Node what is not for us', async () => {
+    const files = { tlsCertFile: join(folder, 'one.crt'), tlsKeyFile: join(folder, 'one.key') };
+    const doors = await startDoors(undefined, settingsWith(files).doors.tls);
+    const ca = readFileSync(files.tlsCertFile);
+    const client = connectTls({ port: doors.port, host: '127.0.0.1', servername: 'localhost', ca });
+    let text = '';
+    client.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1');
+    });
+    const idsSaid = (): string[] => [...text.matchAll(/x-request-id: (\S+)/g)].map(([, id]) => String(id));
+    const health = (id: string): string => `GET /health HTTP/1.1\r\nHost: a\r\nX-Request-ID: ${id}\r\n\r\n`;
+    client.write(health('one'));
+    await eventually(() => expect(idsSaid()).toEqual(['one']));
+    expect(doors.readByNode()).toBe(0);
+    client.write(health('two') + health('three'));
+    await eventually(() => expect(idsSaid()).toEqual(['one', 'two', 'three']));
+    expect(doors.readByNode()).toBe(2);
+    const closed = once(client, 'close');
+    doors.doors.closeIdleConnections();
+    await closed;
+    await doors.stop();
   });
 
   it.each<[string, () => object, string]>([

@@ -221,6 +221,7 @@ describe('the head of a request', () => {
     ['a zero byte', 'GET / HTTP/1.1\r\nhost: a\r\nx-a: \0\r\n\r\n'],
     ['an empty line first', '\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n'],
     ['the end of its connection', 'GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n'],
+    ['the end of its connection, as to a proxy', 'GET / HTTP/1.1\r\nhost: a\r\nproxy-connection: close\r\n\r\n'],
     ['an upgrade', 'GET / HTTP/1.1\r\nhost: a\r\nupgrade: h2c\r\n\r\n'],
     ['a question before its body', 'POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\r\n'],
     ['more than 8 KiB', `GET / HTTP/1.1\r\nhost: a\r\nx-a: ${'a'.repeat(8_192)}\r\n\r\n`],

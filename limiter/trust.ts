@@ -48,11 +48,6 @@ export function addressIn(text: string): string | undefined {
   return parseIP(address) === undefined ? undefined : address;
 }
 
-/** The address of a connection as gRPC names it, `address:port`, where an IPv6 address has no brackets. */
-export function addressOfPeer(peer: string): string | undefined {
-  return addressIn(peer.replace(/:\d{1,5}$/, ''));
-}
-
 /**
  * Who stands behind a chain of proxies: X-Forwarded-For read from the right, each hop believed only because the one after
  * it is trusted, up to the first that is not. An entry that is no address ends the chain: the hop that wrote it is

@@ -1,12 +1,13 @@
-import type { sendUnaryData, ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { status } from '@grpc/grpc-js';
+import type { Call } from './http2/call.ts';
+import type { Method } from './http2/method.ts';
+import { type Codec, HEALTH_SERVICE } from './protocol.ts';
+import { status } from './status.ts';
 
 const SERVING = 1;
 const NOT_SERVING = 2;
 const SERVICE_UNKNOWN = 3;
 
-type Question = { readonly service: string };
-type Watcher = { readonly call: ServerWritableStream<Question, object>; last: number };
+type Watcher = { readonly service: string; last: number };
 
 /** Watchers beyond this many are refused: each is a stream that stays open. */
 const MAX_WATCHERS = 1_000;
@@ -15,46 +16,72 @@ const MAX_WATCHERS = 1_000;
 export class Health {
   readonly #services: ReadonlySet<string>;
   readonly #isServing: () => boolean;
-  readonly #watchers = new Set<Watcher>();
+  readonly #codec: Codec;
+  readonly #watchers = new Map<Call, Watcher>();
 
-  constructor(services: readonly string[], isServing: () => boolean) {
+  constructor(services: readonly string[], isServing: () => boolean, codec: Codec) {
     this.#services = new Set(['', ...services]);
     this.#isServing = isServing;
+    this.#codec = codec;
   }
 
-  readonly implementation: UntypedServiceImplementation = {
-    Check: (call: ServerUnaryCall<Question, object>, callback: sendUnaryData<object>) => {
-      const { service } = call.request;
-      if (this.#services.has(service)) callback(null, { status: this.#statusOf(service) });
-      else callback({ code: status.NOT_FOUND, details: 'there is no such service' });
-    },
-    Watch: (call: ServerWritableStream<Question, object>) => {
-      if (this.#watchers.size >= MAX_WATCHERS) {
-        call.emit('error', { code: status.RESOURCE_EXHAUSTED, details: 'too many watchers' });
-        return;
-      }
-      const watcher: Watcher = { call, last: this.#statusOf(call.request.service) };
-      this.#watchers.add(watcher);
-      call.on('cancelled', () => this.#watchers.delete(watcher));
-      call.on('error', () => this.#watchers.delete(watcher));
-      call.write({ status: watcher.last });
-    },
-  };
+  readonly methods: readonly (readonly [path: string, method: Method])[] = [
+    [`/${HEALTH_SERVICE}/Check`, { isUnary: true, receive: (call, message) => this.#check(call, message) }],
+    [
+      `/${HEALTH_SERVICE}/Watch`,
+      {
+        isUnary: false,
+        receive: (call, message) => this.#watch(call, message),
+        cancel: (call) => this.#watchers.delete(call),
+      },
+    ],
+  ];
 
   /** Tells those who watch what has changed. */
   tell(): void {
-    for (const watcher of this.#watchers) {
-      const now = this.#statusOf(watcher.call.request.service);
+    for (const [call, watcher] of this.#watchers) {
+      const now = this.#statusOf(watcher.service);
       if (now === watcher.last) continue;
       watcher.last = now;
-      watcher.call.write({ status: now });
+      call.write(this.#codec.encode({ status: now }));
     }
   }
 
   /** Nobody is told anything any more. */
   close(): void {
-    for (const { call } of this.#watchers) call.end();
+    for (const call of this.#watchers.keys()) call.succeed();
     this.#watchers.clear();
+  }
+
+  #check(call: Call, message: Buffer): void {
+    const service = this.#serviceIn(call, message);
+    if (service === undefined) return;
+    if (this.#services.has(service)) call.answer(this.#codec.encode({ status: this.#statusOf(service) }));
+    else call.end(status.NOT_FOUND, 'there is no such service');
+  }
+
+  #watch(call: Call, message: Buffer): void {
+    const service = this.#serviceIn(call, message);
+    if (service === undefined) return;
+    if (this.#watchers.has(call)) {
+      call.end(status.INTERNAL, 'there is more than one message');
+    } else if (this.#watchers.size >= MAX_WATCHERS) {
+      call.end(status.RESOURCE_EXHAUSTED, 'too many watchers');
+    } else {
+      const watcher: Watcher = { service, last: this.#statusOf(service) };
+      this.#watchers.set(call, watcher);
+      call.write(this.#codec.encode({ status: watcher.last }));
+    }
+  }
+
+  /** Undefined if the message cannot be read; the call has ended by it then. */
+  #serviceIn(call: Call, message: Buffer): string | undefined {
+    try {
+      return String(Object(this.#codec.decode(message)).service);
+    } catch {
+      call.end(status.INTERNAL, 'the message cannot be decoded');
+      return undefined;
+    }
   }
 
   #statusOf(service: string): number {

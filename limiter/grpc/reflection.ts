@@ -1,87 +1,110 @@
 // gRPC reflection, which grpcurl and the like ask. Its library costs as much at start as all else of gRPC, and hardly
-// any pod is ever asked: it is loaded by the first who asks, and reads nothing of a call before that.
-import {
-  type handleBidiStreamingCall,
-  type MethodDefinition,
-  Server,
-  type ServerDuplexStream,
-  type ServiceDefinition,
-  status,
-  type UntypedServiceImplementation,
-} from '@grpc/grpc-js';
+// any pod is ever asked: it is loaded by the first who asks, and messages wait for it.
+import { EventEmitter } from 'node:events';
 import type { PackageDefinition } from '@grpc/proto-loader';
+import type { Call } from './http2/call.ts';
+import type { Method } from './http2/method.ts';
+import type { Codec } from './protocol.ts';
+import { status } from './status.ts';
 
 const METHOD = 'ServerReflectionInfo';
 const PATHS = ['v1', 'v1alpha'].map((version) => `/grpc.reflection.${version}.ServerReflection/${METHOD}`);
 
-type Method = {
-  readonly definition: MethodDefinition<object, object>;
-  readonly answer: handleBidiStreamingCall<object, object>;
-};
-type Methods = ReadonlyMap<string, Method>;
+/** The library's own method: it listens to `data` and `end` of a stream, and writes to it. */
+type Implementation = { readonly codec: Codec; readonly answer: (stream: Stream) => void };
 
-export function addReflection(server: Server, protocol: PackageDefinition): void {
-  let loading: Promise<Methods> | undefined;
-  for (const path of PATHS) {
-    let method: Method | undefined;
-    const answer = async (call: ServerDuplexStream<object, object>): Promise<void> => {
-      loading ??= loadMethods(protocol);
-      try {
-        method = (await loading).get(path);
-        if (method === undefined) throw new Error(`the library has no ${path}`);
-        method.answer(call);
-      } catch (error) {
-        call.emit('error', { code: status.INTERNAL, details: `reflection cannot be loaded: ${String(error)}` });
-      }
+export function reflectionMethods(protocol: PackageDefinition): (readonly [path: string, method: Method])[] {
+  let loading: Promise<ReadonlyMap<string, Implementation>> | undefined;
+  return PATHS.map((path) => {
+    const streams = new WeakMap<Call, Promise<Stream | undefined>>();
+    const streamOf = (call: Call): Promise<Stream | undefined> => {
+      const known = streams.get(call);
+      if (known !== undefined) return known;
+      loading ??= loadImplementations(protocol);
+      const opened = open(call, path, loading);
+      streams.set(call, opened);
+      return opened;
     };
-    const definition = definitionOf(path, () => method?.definition);
-    server.addService(
-      { [METHOD]: definition },
-      { [METHOD]: (call: ServerDuplexStream<object, object>) => void answer(call) },
-    );
-  }
+    const method: Method = {
+      isUnary: false,
+      receive: (call, message) => void streamOf(call).then((stream) => stream?.receive(message)),
+      finish: (call) => void streamOf(call).then((stream) => stream?.emit('end')),
+    };
+    return [path, method] as const;
+  });
 }
 
-/** Messages come and go only after the library is loaded, because nobody reads the call before. */
-function definitionOf(
+/** Undefined if the library is not to be had; the call has ended by it then. */
+async function open(
+  call: Call,
   path: string,
-  loaded: () => MethodDefinition<object, object> | undefined,
-): MethodDefinition<object, object> {
-  const get = (): MethodDefinition<object, object> => {
-    const definition = loaded();
-    if (definition === undefined) throw new Error(`${path} was read before it was loaded`);
-    return definition;
-  };
-  return {
-    path,
-    requestStream: true,
-    responseStream: true,
-    requestSerialize: (message) => get().requestSerialize(message),
-    requestDeserialize: (bytes) => get().requestDeserialize(bytes),
-    responseSerialize: (message) => get().responseSerialize(message),
-    responseDeserialize: (bytes) => get().responseDeserialize(bytes),
-  };
-}
-
-async function loadMethods(protocol: PackageDefinition): Promise<Methods> {
-  const { ReflectionService } = await import('@grpc/reflection');
-  const collector = new Collector();
-  new ReflectionService(protocol).addToServer(collector);
-  return collector.methods;
-}
-
-/** Takes what the library would add to a server: ours has it already. */
-class Collector extends Server {
-  readonly methods = new Map<string, Method>();
-
-  override addService(service: ServiceDefinition, implementation: UntypedServiceImplementation): void {
-    const definition = service[METHOD];
-    const answer = implementation[METHOD];
-    if (definition === undefined || answer === undefined) return;
-    this.methods.set(definition.path, {
-      definition,
-      // A service's own types are not known here: what implements a method of two streams takes a call of two streams.
-      answer: (call) => Reflect.apply(answer, implementation, [call]),
-    });
+  loading: Promise<ReadonlyMap<string, Implementation>>,
+): Promise<Stream | undefined> {
+  try {
+    const implementation = (await loading).get(path);
+    if (implementation === undefined) throw new Error(`the library has no ${path}`);
+    const stream = new Stream(call, implementation.codec);
+    implementation.answer(stream);
+    return stream;
+  } catch (error) {
+    call.end(status.INTERNAL, `reflection cannot be loaded: ${String(error)}`);
+    return undefined;
   }
 }
+
+/** What the library sees of a call. */
+class Stream extends EventEmitter {
+  readonly #call: Call;
+  readonly #codec: Codec;
+
+  constructor(call: Call, codec: Codec) {
+    super();
+    this.#call = call;
+    this.#codec = codec;
+  }
+
+  receive(bytes: Buffer): void {
+    try {
+      this.emit('data', this.#codec.decode(bytes));
+    } catch {
+      this.#call.end(status.INTERNAL, 'the message cannot be decoded');
+    }
+  }
+
+  write(message: object): void {
+    this.#call.write(this.#codec.encode(message));
+  }
+
+  end(): void {
+    this.#call.succeed();
+  }
+}
+
+async function loadImplementations(protocol: PackageDefinition): Promise<ReadonlyMap<string, Implementation>> {
+  const { ReflectionService } = await import('@grpc/reflection');
+  const implementations = new Map<string, Implementation>();
+  const service = new ReflectionService(protocol);
+  // It would add its methods to a server of grpc-js: that is all that it wants of one.
+  const addService = (
+    definitions: ServiceMethods,
+    answers: Readonly<Record<string, (stream: Stream) => void>>,
+  ): void => {
+    const [definition, answer] = [definitions[METHOD], answers[METHOD]];
+    if (definition === undefined || answer === undefined) return;
+    const { path, requestDeserialize, responseSerialize } = definition;
+    implementations.set(path, { codec: { decode: requestDeserialize, encode: responseSerialize }, answer });
+  };
+  Reflect.apply(Reflect.get(service, 'addToServer'), service, [{ addService }]);
+  return implementations;
+}
+
+type ServiceMethods = Readonly<
+  Record<
+    string,
+    {
+      readonly path: string;
+      readonly requestDeserialize: Codec['decode'];
+      readonly responseSerialize: Codec['encode'];
+    }
+  >
+>;

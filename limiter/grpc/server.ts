@@ -1,14 +1,17 @@
 // The gRPC door: Envoy's rate limit service, with health and reflection.
-import { type sendUnaryData, Server, ServerCredentials, type ServerUnaryCall, status } from '@grpc/grpc-js';
 import type { DoorParts } from '../door.ts';
 import type { DoorSettings } from '../door-settings.ts';
 import { BadRlsRequest } from '../rls/request.ts';
 import { shouldRateLimit } from '../rls/should-rate-limit.ts';
-import { addressOfPeer } from '../trust.ts';
+import { addressIn } from '../trust.ts';
 import { Health } from './health.ts';
+import type { Call } from './http2/call.ts';
+import type { Method } from './http2/method.ts';
+import { Http2Server } from './http2/server.ts';
 import { toMessage, toRlsRequest } from './messages.ts';
-import { HEALTH_SERVICE, loadProtocol, RATE_LIMIT_SERVICE, serviceOf } from './protocol.ts';
-import { addReflection } from './reflection.ts';
+import { type Codec, codecOf, HEALTH_SERVICE, loadProtocol, RATE_LIMIT_SERVICE } from './protocol.ts';
+import { reflectionMethods } from './reflection.ts';
+import { status } from './status.ts';
 
 export type GrpcOptions = {
   /** After so long a connection is closed gently, so that callers spread over new pods. */
@@ -24,91 +27,72 @@ export type GrpcDoor = {
   close(patienceMillis: number): Promise<void>;
 };
 
-const MAX_MESSAGE_BYTES = 262_144;
 const HEALTH_MILLIS = 1_000;
 
 export function createGrpcDoor(parts: DoorParts, isServing: () => boolean, options: GrpcOptions): GrpcDoor {
   const protocol = loadProtocol();
-  const server = new Server({
-    'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
-    'grpc.max_concurrent_streams': 1_000,
-    'grpc.max_connection_age_ms': options.maxConnectionAgeMillis,
-    'grpc.max_connection_age_grace_ms': 10_000,
-    'grpc.keepalive_time_ms': 30_000,
-    'grpc.keepalive_timeout_ms': 10_000,
-    // Statistics of its own for each call, which nobody can ask for here: a tenth of what grpc-js takes.
-    'grpc.enable_channelz': 0,
-  });
-  const health = new Health([RATE_LIMIT_SERVICE], isServing);
-  server.addService(serviceOf(protocol, RATE_LIMIT_SERVICE), {
-    ShouldRateLimit: (call: ServerUnaryCall<unknown, object>, callback: sendUnaryData<object>) => {
-      void answer(parts, call, callback);
+  const health = new Health([RATE_LIMIT_SERVICE], isServing, codecOf(protocol, HEALTH_SERVICE, 'Check'));
+  const codec = codecOf(protocol, RATE_LIMIT_SERVICE, 'ShouldRateLimit');
+  const server = new Http2Server({
+    ...options,
+    methods: new Map<string, Method>([
+      [
+        `/${RATE_LIMIT_SERVICE}/ShouldRateLimit`,
+        { isUnary: true, receive: (call, message) => void answer(parts, codec, call, message) },
+      ],
+      ...health.methods,
+      ...reflectionMethods(protocol),
+    ]),
+    identify: (address) => {
+      const peerIP = address === undefined ? undefined : addressIn(address);
+      return { peerIP, isTrusted: parts.trustedCallers.has(peerIP) };
     },
+    onError: (error) => parts.log.error({ event: 'connection_failed', door: 'grpc', err: error }),
   });
-  server.addService(serviceOf(protocol, HEALTH_SERVICE), health.implementation);
-  addReflection(server, protocol);
   const telling = setInterval(() => health.tell(), HEALTH_MILLIS);
   return {
-    listen: (host, port) => bind(server, credentialsOf(options.tls), host, port),
+    listen: (host, port) => server.listen(host, port),
     tellHealth: () => health.tell(),
     close: async (patienceMillis) => {
       clearInterval(telling);
       health.tell();
       health.close();
-      await shutDown(server, patienceMillis);
+      await server.close(patienceMillis);
     },
   };
 }
 
-/** Never rejects, and always calls back: grpc-js would leave the caller waiting. */
-async function answer(
-  parts: DoorParts,
-  call: ServerUnaryCall<unknown, object>,
-  callback: sendUnaryData<object>,
-): Promise<void> {
+/** Never rejects, and always ends the call. */
+async function answer(parts: DoorParts, codec: Codec, call: Call, message: Buffer): Promise<void> {
   const snapshot = parts.snapshot();
   if (snapshot === undefined) {
-    callback({ code: status.UNAVAILABLE, details: 'no configuration is loaded yet' });
+    call.end(status.UNAVAILABLE, 'no configuration is loaded yet');
+    return;
+  }
+  const request = decoded(codec, message);
+  if (request === undefined) {
+    call.end(status.INTERNAL, 'the message cannot be decoded');
     return;
   }
   try {
-    const peerIP = addressOfPeer(call.getPeer());
-    const caller = { peerIP, isTrusted: parts.trustedCallers.has(peerIP) };
-    const answered = await shouldRateLimit(parts, snapshot, toRlsRequest(call.request), caller);
-    callback(null, toMessage(answered));
+    const answered = await shouldRateLimit(parts, snapshot, toRlsRequest(request), call.host.peer);
+    call.answer(codec.encode(toMessage(answered)));
   } catch (error) {
     if (error instanceof BadRlsRequest) {
       parts.metrics.countRefused(error.code);
-      callback({ code: status.INVALID_ARGUMENT, details: error.message });
+      call.end(status.INVALID_ARGUMENT, error.message);
       return;
     }
     parts.log.error({ event: 'request_failed', door: 'grpc', err: error });
-    callback({ code: status.INTERNAL, details: 'the limiter failed; see its log' });
+    call.end(status.INTERNAL, 'the limiter failed; see its log');
   }
 }
 
-function credentialsOf(tls: DoorSettings['tls']): ServerCredentials {
-  if (tls === undefined) return ServerCredentials.createInsecure();
-  const pair = { cert_chain: Buffer.from(tls.cert), private_key: Buffer.from(tls.key) };
-  return ServerCredentials.createSsl(null, [pair]);
-}
-
-function bind(server: Server, credentials: ServerCredentials, host: string, port: number): Promise<void> {
-  const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error) => {
-      if (error === null) resolve();
-      else reject(error);
-    });
-  });
-}
-
-function shutDown(server: Server, patienceMillis: number): Promise<void> {
-  return new Promise((resolve) => {
-    const impatience = setTimeout(() => server.forceShutdown(), patienceMillis);
-    server.tryShutdown(() => {
-      clearTimeout(impatience);
-      resolve();
-    });
-  });
+/** Undefined for bytes that are no message. */
+function decoded(codec: Codec, message: Buffer): unknown {
+  try {
+    return codec.decode(message);
+  } catch {
+    return undefined;
+  }
 }

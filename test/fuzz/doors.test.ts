@@ -156,7 +156,7 @@ describe('the doors, given bad input,', () => {
         );
       });
     await fuzz(Math.ceil(INPUTS * 0.05), async (random) => {
-      // OK, INVALID_ARGUMENT, or INTERNAL as grpc-js says of what cannot be decoded.
+      // OK, INVALID_ARGUMENT, or INTERNAL for what cannot be decoded.
       expect([0, 3, 13]).toContain(await send(damaged(random, good)));
     });
     expect(

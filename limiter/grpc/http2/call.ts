@@ -106,12 +106,12 @@ export class Call {
 
   /** Ends it with OK. */
   succeed(): void {
-    this.#finish(OK_FIELDS);
+    this.finish(OK_FIELDS);
   }
 
   /** Ends it with another code than OK. */
   end(code: number, text: string): void {
-    this.#finish(statusFields(code, text));
+    this.finish(statusFields(code, text));
   }
 
   /** Ends it without gRPC. */
@@ -143,7 +143,8 @@ export class Call {
     if (!this.#asked.method.isUnary) this.#asked.method.cancel?.(this);
   }
 
-  #finish(fields: Buffer): void {
+  /** Ends it with these fields. */
+  finish(fields: Buffer): void {
     const wasAnswering = this.isAnswering;
     this.isAnswering = false;
     if (this.isOver) {

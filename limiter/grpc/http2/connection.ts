@@ -31,7 +31,7 @@ const HEAR_MILLIS = 2_000;
 /** What may wait in a socket before nothing more is read from it. */
 const MAX_WAITING_BYTES = 262_144;
 /** Of unfinished messages and answers of one connection. */
-const MAX_HELD_BYTES = 4_194_304;
+const MAX_HELD_BYTES = 8_388_608;
 
 const GREETING = Buffer.concat([
   settingsFrame([

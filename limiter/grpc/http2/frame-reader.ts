@@ -32,7 +32,7 @@ export class FrameReader {
   read(chunk: Buffer): void {
     const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     let at = this.#isGreeted ? 0 : this.#greet(bytes);
-    while (bytes.length - at >= FRAME_HEAD_BYTES) {
+    while (this.#isGreeted && bytes.length - at >= FRAME_HEAD_BYTES) {
       const lengthAndType = bytes.readUInt32BE(at);
       const length = lengthAndType >>> 8;
       if (length > MAX_FRAME_BYTES) {

@@ -205,14 +205,16 @@ export class Inbound implements FrameSink {
   #onWindowUpdate(streamId: number, payload: Buffer): void {
     if (payload.length !== 4) throw frameSizeFault('WINDOW_UPDATE');
     const bytes = payload.readUInt32BE(0) & MAX_WINDOW_BYTES;
-    this.#calls.spend(1);
     if (streamId === 0) {
       if (bytes === 0) throw protocolFault('a window cannot grow by nothing');
+      // What lets an answer go on brings something, however little.
+      if (!this.#calls.outbound.isStarved) this.#calls.spend(1);
       this.#calls.outbound.widen(bytes);
       return;
     }
     this.#mustHaveBegun(streamId);
     const call = this.#calls.get(streamId);
+    if (call?.unsent === undefined) this.#calls.spend(1);
     if (call === undefined) return;
     if (bytes === 0) this.#calls.reset(call, CODE.protocolError);
     else if (call.sendWindow + bytes > MAX_WINDOW_BYTES) this.#calls.reset(call, CODE.flowControlError);

@@ -5,6 +5,7 @@ import { status } from '../status.ts';
 import type { Call } from './call.ts';
 import { MAX_MESSAGE_BYTES, type Message, type MessagesIn } from './messages-in.ts';
 import type { Method } from './method.ts';
+import { encodingFields } from './responses.ts';
 
 type Decompressor = {
   readonly later: (bytes: Buffer, limits: { maxOutputLength: number }) => Promise<Buffer>;
@@ -51,8 +52,10 @@ export class Intake {
     if (this.#messages.isNextTooLarge) this.#tooLarge();
     if (!isEnd || this.#call.isAnswered) return;
     const message = this.#messages.next();
+    const { hasRest } = this.#messages;
+    this.#messages.release();
     if (message === undefined) this.#call.end(status.INTERNAL, 'there is no whole message');
-    else if (this.#messages.hasRest) this.#call.end(status.INTERNAL, 'there is more than one message');
+    else if (hasRest) this.#call.end(status.INTERNAL, 'there is more than one message');
     else if (message.isCompressed) void this.#receiveCompressed(message.bytes);
     else this.#method.receive(this.#call, message.bytes);
   }
@@ -102,7 +105,7 @@ export class Intake {
     if (this.#encoding === 'identity') {
       this.#call.end(status.INTERNAL, 'a message is compressed, and the call does not say how');
     } else {
-      this.#call.end(status.UNIMPLEMENTED, `messages cannot be compressed with "${this.#encoding}"`);
+      this.#call.finish(encodingFields(this.#encoding));
     }
     return undefined;
   }

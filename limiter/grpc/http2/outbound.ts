@@ -37,6 +37,11 @@ export class Outbound {
     this.#wantsFlush = wantsFlush;
   }
 
+  /** Whether there are answers that wait for the connection's window. */
+  get isStarved(): boolean {
+    return this.#starved.length > 0;
+  }
+
   control(frame: Buffer): void {
     this.#queue.push(frame);
     this.#wantsFlush();
@@ -78,7 +83,8 @@ export class Outbound {
       if (!this.#writeUnsent(call, call.unsent, out)) return;
     }
     call.stalledMillis = undefined;
-    if (!call.isAnswered) return;
+    // It may have been reset just now, for what it would have left unsent.
+    if (!call.isAnswered || call.isOver) return;
     const fields = call.refusal ?? call.trailers ?? NO_FIELDS;
     const isAllOfIt = call.hasSentFields || call.refusal !== undefined;
     this.#writeFields(out, call.id, LAST_HEADERS, isAllOfIt ? [fields] : [RESPONSE_FIELDS, fields]);

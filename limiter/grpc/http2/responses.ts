@@ -32,12 +32,15 @@ export const RESPONSE_FIELDS = Buffer.concat([STATUS_200, named(CONTENT_TYPE_NAM
 export const OK_FIELDS = field('grpc-status', '0');
 
 /** What ends a call that has gone wrong. */
-export function statusFields(code: number, message: string): Buffer {
-  const fields = [field('grpc-status', String(code)), field('grpc-message', percentEncoded(message))];
-  // Which compressions there are is said to who has used another.
-  if (code === status.UNIMPLEMENTED) fields.push(field('grpc-accept-encoding', ENCODINGS));
-  return Buffer.concat(fields);
-}
+export const statusFields = (code: number, message: string): Buffer =>
+  Buffer.concat([field('grpc-status', String(code)), field('grpc-message', percentEncoded(message))]);
+
+/** What ends a call whose messages are compressed as none here can be: it is told how they may be. */
+export const encodingFields = (encoding: string): Buffer =>
+  Buffer.concat([
+    statusFields(status.UNIMPLEMENTED, `messages cannot be compressed with "${encoding}"`),
+    field('grpc-accept-encoding', ENCODINGS),
+  ]);
 
 /** An answer to a request that is not one of gRPC. */
 export const httpStatusFields = (httpStatus: number): Buffer => named(STATUS_NAME, String(httpStatus));

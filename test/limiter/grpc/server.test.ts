@@ -109,7 +109,7 @@ describe('bad input', () => {
     };
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), async (payload) => {
-        // OK (an answer), INVALID_ARGUMENT, or what grpc-js says of a message that cannot be decoded.
+        // OK (an answer), INVALID_ARGUMENT, or INTERNAL for a message that cannot be decoded.
         expect(['0', '3', '13']).toContain(await statusOf(payload, payload.length));
       }),
       { numRuns: 300 },

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect } from 'node:http2';
-import { loadProtocol, RATE_LIMIT_SERVICE, serviceOf } from '../../limiter/grpc/protocol.ts';
+import { loadProtocol, serviceOf } from '../../limiter/grpc/protocol.ts';
+import { RATE_LIMIT_SERVICE } from '../../limiter/grpc/services.ts';
 import type { Load } from './load.ts';
 import type { Answer, Lane } from './own-sender.ts';
 

@@ -1,6 +1,7 @@
 import type { Call } from './http2/call.ts';
 import type { Method } from './http2/method.ts';
-import { type Codec, HEALTH_SERVICE } from './protocol.ts';
+import { healthMessage, readService } from './messages.ts';
+import { HEALTH_SERVICE } from './services.ts';
 import { status } from './status.ts';
 
 const SERVING = 1;
@@ -16,13 +17,11 @@ const MAX_WATCHERS = 1_000;
 export class Health {
   readonly #services: ReadonlySet<string>;
   readonly #isServing: () => boolean;
-  readonly #codec: Codec;
   readonly #watchers = new Map<Call, Watcher>();
 
-  constructor(services: readonly string[], isServing: () => boolean, codec: Codec) {
+  constructor(services: readonly string[], isServing: () => boolean) {
     this.#services = new Set(['', ...services]);
     this.#isServing = isServing;
-    this.#codec = codec;
   }
 
   readonly methods: readonly (readonly [path: string, method: Method])[] = [
@@ -43,7 +42,7 @@ export class Health {
       const now = this.#statusOf(watcher.service);
       if (now === watcher.last) continue;
       watcher.last = now;
-      call.write(this.#codec.encode({ status: now }));
+      call.write(healthMessage(now));
     }
   }
 
@@ -56,7 +55,7 @@ export class Health {
   #check(call: Call, message: Buffer): void {
     const service = this.#serviceIn(call, message);
     if (service === undefined) return;
-    if (this.#services.has(service)) call.answer(this.#codec.encode({ status: this.#statusOf(service) }));
+    if (this.#services.has(service)) call.answer(healthMessage(this.#statusOf(service)));
     else call.end(status.NOT_FOUND, 'there is no such service');
   }
 
@@ -70,14 +69,14 @@ export class Health {
     } else {
       const watcher: Watcher = { service, last: this.#statusOf(service) };
       this.#watchers.set(call, watcher);
-      call.write(this.#codec.encode({ status: watcher.last }));
+      call.write(healthMessage(watcher.last));
     }
   }
 
   /** Undefined if the message cannot be read; the call has ended by it then. */
   #serviceIn(call: Call, message: Buffer): string | undefined {
     try {
-      return String(Object(this.#codec.decode(message)).service);
+      return readService(message);
     } catch {
       call.end(status.INTERNAL, 'the message cannot be decoded');
       return undefined;

@@ -1,26 +1,27 @@
-// gRPC reflection, which grpcurl and the like ask. Its library costs as much at start as all else of gRPC, and hardly
-// any pod is ever asked: it is loaded by the first who asks, and messages wait for it.
+// gRPC reflection, which grpcurl and the like ask. Its libraries cost more at start than all else of gRPC, and hardly any
+// pod is ever asked: they are loaded by the first who asks, and messages wait for them.
 import { EventEmitter } from 'node:events';
-import type { PackageDefinition } from '@grpc/proto-loader';
 import type { Call } from './http2/call.ts';
 import type { Method } from './http2/method.ts';
-import type { Codec } from './protocol.ts';
 import { status } from './status.ts';
 
 const METHOD = 'ServerReflectionInfo';
 const PATHS = ['v1', 'v1alpha'].map((version) => `/grpc.reflection.${version}.ServerReflection/${METHOD}`);
 
+/** Between the bytes of a method's messages and plain objects. */
+type Codec = { readonly decode: (bytes: Buffer) => unknown; readonly encode: (message: object) => Uint8Array };
+
 /** The library's own method: it listens to `data` and `end` of a stream, and writes to it. */
 type Implementation = { readonly codec: Codec; readonly answer: (stream: Stream) => void };
 
-export function reflectionMethods(protocol: PackageDefinition): (readonly [path: string, method: Method])[] {
+export function reflectionMethods(): (readonly [path: string, method: Method])[] {
   let loading: Promise<ReadonlyMap<string, Implementation>> | undefined;
   return PATHS.map((path) => {
     const streams = new WeakMap<Call, Promise<Stream | undefined>>();
     const streamOf = (call: Call): Promise<Stream | undefined> => {
       const known = streams.get(call);
       if (known !== undefined) return known;
-      loading ??= loadImplementations(protocol);
+      loading ??= loadImplementations();
       const opened = open(call, path, loading);
       streams.set(call, opened);
       return opened;
@@ -80,10 +81,13 @@ class Stream extends EventEmitter {
   }
 }
 
-async function loadImplementations(protocol: PackageDefinition): Promise<ReadonlyMap<string, Implementation>> {
-  const { ReflectionService } = await import('@grpc/reflection');
+async function loadImplementations(): Promise<ReadonlyMap<string, Implementation>> {
+  const [{ ReflectionService }, { loadProtocol }] = await Promise.all([
+    import('@grpc/reflection'),
+    import('./protocol.ts'),
+  ]);
   const implementations = new Map<string, Implementation>();
-  const service = new ReflectionService(protocol);
+  const service = new ReflectionService(loadProtocol());
   // It would add its methods to a server of grpc-js: that is all that it wants of one.
   const addService = (
     definitions: ServiceMethods,

@@ -8,10 +8,11 @@ import { Health } from './health.ts';
 import type { Call } from './http2/call.ts';
 import type { Method } from './http2/method.ts';
 import { Http2Server } from './http2/server.ts';
-import { toMessage, toRlsRequest } from './messages.ts';
-import { type Codec, codecOf, HEALTH_SERVICE, loadProtocol, RATE_LIMIT_SERVICE } from './protocol.ts';
+import { answerMessage, readRequest } from './messages.ts';
 import { reflectionMethods } from './reflection.ts';
+import { RATE_LIMIT_SERVICE } from './services.ts';
 import { status } from './status.ts';
+import { BadMessage } from './wire.ts';
 
 export type GrpcOptions = {
   /** After so long a connection is closed gently, so that callers spread over new pods. */
@@ -30,18 +31,16 @@ export type GrpcDoor = {
 const HEALTH_MILLIS = 1_000;
 
 export function createGrpcDoor(parts: DoorParts, isServing: () => boolean, options: GrpcOptions): GrpcDoor {
-  const protocol = loadProtocol();
-  const health = new Health([RATE_LIMIT_SERVICE], isServing, codecOf(protocol, HEALTH_SERVICE, 'Check'));
-  const codec = codecOf(protocol, RATE_LIMIT_SERVICE, 'ShouldRateLimit');
+  const health = new Health([RATE_LIMIT_SERVICE], isServing);
   const server = new Http2Server({
     ...options,
     methods: new Map<string, Method>([
       [
         `/${RATE_LIMIT_SERVICE}/ShouldRateLimit`,
-        { isUnary: true, receive: (call, message) => void answer(parts, codec, call, message) },
+        { isUnary: true, receive: (call, message) => void answer(parts, call, message) },
       ],
       ...health.methods,
-      ...reflectionMethods(protocol),
+      ...reflectionMethods(),
     ]),
     identify: (address) => {
       const peerIP = address === undefined ? undefined : addressIn(address);
@@ -63,36 +62,26 @@ export function createGrpcDoor(parts: DoorParts, isServing: () => boolean, optio
 }
 
 /** Never rejects, and always ends the call. */
-async function answer(parts: DoorParts, codec: Codec, call: Call, message: Buffer): Promise<void> {
+async function answer(parts: DoorParts, call: Call, message: Buffer): Promise<void> {
   const snapshot = parts.snapshot();
   if (snapshot === undefined) {
     call.end(status.UNAVAILABLE, 'no configuration is loaded yet');
     return;
   }
-  const request = decoded(codec, message);
-  if (request === undefined) {
-    call.end(status.INTERNAL, 'the message cannot be decoded');
-    return;
-  }
   try {
-    const answered = await shouldRateLimit(parts, snapshot, toRlsRequest(request), call.host.peer);
-    call.answer(codec.encode(toMessage(answered)));
+    const answered = await shouldRateLimit(parts, snapshot, readRequest(message), call.host.peer);
+    call.answer(answerMessage(answered));
   } catch (error) {
     if (error instanceof BadRlsRequest) {
       parts.metrics.countRefused(error.code);
       call.end(status.INVALID_ARGUMENT, error.message);
       return;
     }
+    if (error instanceof BadMessage) {
+      call.end(status.INTERNAL, 'the message cannot be decoded');
+      return;
+    }
     parts.log.error({ event: 'request_failed', door: 'grpc', err: error });
     call.end(status.INTERNAL, 'the limiter failed; see its log');
-  }
-}
-
-/** Undefined for bytes that are no message. */
-function decoded(codec: Codec, message: Buffer): unknown {
-  try {
-    return codec.decode(message);
-  } catch {
-    return undefined;
   }
 }

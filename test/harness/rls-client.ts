@@ -1,6 +1,7 @@
 import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
 import type { MethodDefinition } from '@grpc/proto-loader';
-import { HEALTH_SERVICE, loadProtocol, RATE_LIMIT_SERVICE, serviceOf } from '../../limiter/grpc/protocol.ts';
+import { loadProtocol, serviceOf } from '../../limiter/grpc/protocol.ts';
+import { HEALTH_SERVICE, RATE_LIMIT_SERVICE } from '../../limiter/grpc/services.ts';
 
 export type Status = {
   readonly code: number;

@@ -1,7 +1,8 @@
 import { Client, type ClientReadableStream, credentials } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Health } from '../../../limiter/grpc/health.ts';
-import { codecOf, HEALTH_SERVICE, loadProtocol, serviceOf } from '../../../limiter/grpc/protocol.ts';
+import { loadProtocol, serviceOf } from '../../../limiter/grpc/protocol.ts';
+import { HEALTH_SERVICE } from '../../../limiter/grpc/services.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { type EchoServer, startEcho } from './http2/peer.ts';
 
@@ -14,7 +15,7 @@ let server: EchoServer;
 let client: Client;
 beforeEach(async () => {
   isServing = true;
-  health = new Health(['one'], () => isServing, codecOf(protocol, HEALTH_SERVICE, 'Check'));
+  health = new Health(['one'], () => isServing);
   server = await startEcho({ methods: new Map(health.methods) });
   client = new Client(`127.0.0.1:${server.port}`, credentials.createInsecure(), {
     'grpc.use_local_subchannel_pool': 1,

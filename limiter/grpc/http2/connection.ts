@@ -29,7 +29,7 @@ const PONG_MILLIS = 10_000;
 /** What a peer may need to hear that there will be no more streams, or that it has been at fault. */
 const HEAR_MILLIS = 2_000;
 /** What may wait in a socket before nothing more is read from it. */
-const MAX_WAITING_BYTES = 262_144;
+const MAX_WAITING_BYTES = 65_536;
 /** Of unfinished messages and answers of one connection. */
 const MAX_HELD_BYTES = 8_388_608;
 
@@ -46,6 +46,8 @@ const [KEEPALIVE, LAST_CALL] = [Buffer.from('keepaliv'), Buffer.from('lastcall')
 export type ConnectionParts = {
   readonly methods: Methods;
   readonly peer: Peer;
+  /** Whether it is one of TLS. */
+  readonly isEncrypted: boolean;
   /** Of all connections together. */
   readonly allowance: Allowance;
   /** When it is to be closed gently, by performance.now(). */
@@ -107,14 +109,17 @@ export class Connection {
     this.#outbound.flush(scratch);
     this.#isDirty = false;
     if (scratch.length > 0 && this.#socket.writable) {
-      this.#socket.write(scratch.written());
+      // Whose last bytes still wait, or are encrypted after this turn, gets a copy: it would keep all of the scratch.
+      const isKept = this.#parts.isEncrypted || this.#socket.writableLength > 0;
+      this.#socket.write(isKept ? Buffer.from(scratch.written()) : scratch.written());
+      scratch.reset(!isKept && this.#socket.writableLength > 0);
       if (this.#socket.writableLength > MAX_WAITING_BYTES && this.#fullMillis === undefined) {
         // Who does not read its answers asks no more.
         this.#fullMillis = performance.now();
         this.#socket.pause();
       }
     }
-    scratch.reset(this.#socket.writableLength > 0);
+    scratch.length = 0;
     if (this.#phase === 'failed' || (this.#phase === 'closing' && this.#calls.size === 0)) this.#end();
   }
 
@@ -157,7 +162,8 @@ export class Connection {
       isOver(this.#amidMillis, FRAME_MILLIS) ||
       isOver(this.#fullMillis, READ_MILLIS) ||
       isOver(this.#pingMillis, PONG_MILLIS) ||
-      (this.#phase === 'over' && isOver(this.#phaseMillis, HEAR_MILLIS))
+      // Its last answers may still be on their way to it.
+      (this.#phase === 'over' && isOver(this.#phaseMillis, this.#socket.writableLength > 0 ? READ_MILLIS : HEAR_MILLIS))
     );
   }
 

@@ -22,12 +22,12 @@ export class Scratch {
     this.length += bytes.length;
   }
 
-  /** What was put together; whoever still reads it after the next turn says so. */
+  /** What was put together. */
   written(): Buffer {
     return this.bytes.subarray(0, this.length);
   }
 
-  /** Begins anew, in other memory if somebody still reads this. */
+  /** Begins anew, in other memory if what was put together is still read. */
   reset(isStillRead: boolean): void {
     this.length = 0;
     if (isStillRead || this.bytes.length > MAX_KEPT_BYTES) this.bytes = Buffer.allocUnsafeSlow(LEAST_BYTES);

@@ -51,6 +51,8 @@ export class Http2Server {
   async listen(host: string, port: number): Promise<void> {
     this.#server.listen(port, host);
     await once(this.#server, 'listening');
+    // One connection that cannot be accepted does not end the others.
+    this.#server.on('error', this.#options.onError);
   }
 
   /** Lets calls end that are under way; after so long cuts them off. */
@@ -84,11 +86,12 @@ export class Http2Server {
   }
 
   #accept(socket: Socket): void {
-    const { methods, identify, maxConnectionAgeMillis, onError } = this.#options;
+    const { methods, identify, maxConnectionAgeMillis, tls, onError } = this.#options;
     const ageMillis = maxConnectionAgeMillis * (1 + (Math.random() - 0.5) * AGE_SPREAD);
     const connection = new Connection(socket, {
       methods,
       peer: identify(socket.remoteAddress),
+      isEncrypted: tls !== undefined,
       allowance: this.#allowance,
       retireMillis: performance.now() + ageMillis,
       graceMillis: AGE_GRACE_MILLIS,

@@ -159,7 +159,8 @@ export class Connection {
     return (
       nowMillis > this.#cutOffMillis ||
       (!this.#inbound.hasSettings && isOver(this.#beganMillis, BEGIN_MILLIS)) ||
-      isOver(this.#amidMillis, FRAME_MILLIS) ||
+      // Unless it is us who does not read.
+      (this.#fullMillis === undefined && isOver(this.#amidMillis, FRAME_MILLIS)) ||
       isOver(this.#fullMillis, READ_MILLIS) ||
       isOver(this.#pingMillis, PONG_MILLIS) ||
       // Its last answers may still be on their way to it.
@@ -210,6 +211,7 @@ export class Connection {
 
   #onDrain(): void {
     this.#fullMillis = undefined;
+    if (this.#amidMillis !== undefined) this.#amidMillis = performance.now();
     this.#socket.resume();
   }
 

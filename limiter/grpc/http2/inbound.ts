@@ -125,7 +125,7 @@ export class Inbound implements FrameSink {
     let block = (flags & FLAG.padded) === 0 ? payload : withoutPadding(payload);
     if ((flags & FLAG.priority) !== 0) {
       if (block.length < PRIORITY_BYTES) throw frameSizeFault('HEADERS');
-      if ((block.readUInt32BE(0) & 0x7fff_ffff) === streamId) throw protocolFault('a stream cannot depend on itself');
+      checkPriority(streamId, block);
       block = block.subarray(PRIORITY_BYTES);
     }
     const isEnd = (flags & FLAG.endStream) !== 0;
@@ -153,6 +153,7 @@ export class Inbound implements FrameSink {
   #onPriority(streamId: number, payload: Buffer): void {
     this.#mustBeOfStream(streamId);
     if (payload.length !== PRIORITY_BYTES) throw frameSizeFault('PRIORITY');
+    checkPriority(streamId, payload);
     this.#calls.spend(1);
   }
 
@@ -239,6 +240,11 @@ function checkSetting(id: number, value: number): void {
   if (id === SETTING.maxFrameSize && (value < MAX_FRAME_BYTES || value > 0xff_ffff)) {
     throw protocolFault('MAX_FRAME_SIZE is out of range');
   }
+}
+
+/** All that is looked at: priorities have no effect, as RFC 9113 allows. */
+function checkPriority(streamId: number, priority: Buffer): void {
+  if ((priority.readUInt32BE(0) & 0x7fff_ffff) === streamId) throw protocolFault('a stream cannot depend on itself');
 }
 
 function withoutPadding(payload: Buffer): Buffer {

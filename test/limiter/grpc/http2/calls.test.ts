@@ -4,6 +4,7 @@ import { deflateSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FRAME, PREFACE } from '../../../../limiter/grpc/http2/frames.ts';
+import { eventually } from '../../../harness/eventually.ts';
 import {
   block,
   data,
@@ -156,6 +157,69 @@ describe('calls of a client of node:http2', () => {
     expect(answer.body).toEqual(grpcMessage(Buffer.from('hello')));
     // Or say that they could.
     expect(statusOf(await callOnce(grpcMessage(Buffer.from('hello')), { 'grpc-encoding': encoding }))).toBe('0');
+  });
+});
+
+describe('windows', () => {
+  const received = (peer: Peer, ...streams: number[]): number =>
+    streams.flatMap((id) => peer.of(FRAME.data, id)).reduce((sum, { payload }) => sum + payload.length, 0);
+  const large = Buffer.alloc(60_000, 'x');
+  const largeRequest = (streamId: number): Buffer => {
+    const message = grpcMessage(large);
+    const parts = Array.from({ length: 4 }, (_, i) => message.subarray(i * 16_000, (i + 1) * 16_000));
+    return Buffer.concat([requestHead(streamId), ...parts.map((part, i) => data(streamId, part, i === 3))]);
+  };
+
+  it('of the connection are kept by all its streams together', async () => {
+    const peer = await Peer.connect(server.port);
+    peer.send(setting(4, 2 ** 31 - 1), largeRequest(1), largeRequest(3));
+    await eventually(() => expect(received(peer, 1, 3)).toBe(65_535));
+    // A small one too.
+    peer.send(request(5, Buffer.from('small')));
+    await peer.until(FRAME.headers, 5);
+    peer.send(frame(FRAME.ping, 0, 0, Buffer.from('12345678')));
+    await peer.until(FRAME.ping);
+    expect(received(peer, 1, 3, 5)).toBe(65_535);
+    peer.send(frame(FRAME.windowUpdate, 0, 0, uint32(10)));
+    await eventually(() => expect(received(peer, 1, 3, 5)).toBe(65_545));
+    peer.send(frame(FRAME.windowUpdate, 0, 0, uint32(100_000)));
+    expect((await peer.answer(3)).messages[0]?.length).toBe(60_000);
+    expect((await peer.answer(1)).messages[0]?.length).toBe(60_000);
+    peer.close();
+  });
+
+  it('of a stream are kept, also when they shrink below nothing, and keep no other from being answered', async () => {
+    const peer = await Peer.connect(server.port);
+    peer.send(setting(4, 1_000), largeRequest(1));
+    await eventually(() => expect(received(peer, 1)).toBe(1_000));
+    // From 1,000 that were used to 100: 900 below nothing.
+    peer.send(setting(4, 100), frame(FRAME.windowUpdate, 0, 1, uint32(900)));
+    expect(await peer.stillServes(3)).toBe(true);
+    expect(received(peer, 1)).toBe(1_000);
+    peer.send(frame(FRAME.windowUpdate, 0, 1, uint32(5)));
+    await eventually(() => expect(received(peer, 1)).toBe(1_005));
+    peer.send(setting(4, 65_535), frame(FRAME.windowUpdate, 0, 0, uint32(65_535)));
+    expect((await peer.answer(1)).messages[0]?.length).toBe(60_000);
+    peer.close();
+  });
+
+  it('of ours are widened as they are used, and must be kept', async () => {
+    const peer = await Peer.connect(server.port);
+    peer.send(requestHead(1, ECHO_STREAM));
+    const message = grpcMessage(Buffer.alloc(16_000));
+    // 4 MB, more than each window: the peer waits whenever it would be beyond one of them.
+    const allowed = (streamId: number, start: number): number =>
+      peer.of(FRAME.windowUpdate, streamId).reduce((sum, { payload }) => sum + payload.readUInt32BE(0), start);
+    peer.send(frame(FRAME.windowUpdate, 0, 0, uint32(2 ** 30)), frame(FRAME.windowUpdate, 0, 1, uint32(2 ** 30)));
+    for (let sent = 0; sent < 4_000_000; sent += message.length) {
+      await eventually(() =>
+        expect(Math.min(allowed(0, 65_535), allowed(1, 1_048_576))).toBeGreaterThan(sent + 16_384),
+      );
+      peer.send(data(1, message, false));
+    }
+    peer.send(data(1, Buffer.alloc(0)));
+    expect((await peer.answer(1)).messages).toHaveLength(250);
+    peer.close();
   });
 });
 

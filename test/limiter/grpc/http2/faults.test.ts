@@ -70,6 +70,7 @@ describe('a fault of the connection', () => {
     ['CONTINUATION of nothing', protocolError, [frame(FRAME.continuation, 4, 1)]],
     ['CONTINUATION after the end of fields', protocolError, [requestHead(1), frame(FRAME.continuation, 4, 1)]],
     ['PRIORITY of no stream', protocolError, [frame(FRAME.priority, 0, 0, Buffer.alloc(5))]],
+    ['PRIORITY that depends on itself', protocolError, [frame(FRAME.priority, 0, 7, [...uint32(7), 0])]],
     ['PRIORITY of four bytes', frameSizeError, [frame(FRAME.priority, 0, 1, Buffer.alloc(4))]],
     ['RST_STREAM of no stream', protocolError, [frame(FRAME.resetStream, 0, 0, uint32(8))]],
     ['RST_STREAM of a stream that has not begun', protocolError, [frame(FRAME.resetStream, 0, 1, uint32(8))]],

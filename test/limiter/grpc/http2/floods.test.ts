@@ -1,10 +1,10 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { MAX_CALLS } from '../../../../limiter/grpc/http2/calls.ts';
 import { CODE } from '../../../../limiter/grpc/http2/faults.ts';
 import { FRAME } from '../../../../limiter/grpc/http2/frames.ts';
 import { eventually } from '../../../harness/eventually.ts';
 import {
+  askUntilStuck,
   block,
   data,
   type EchoServer,
@@ -154,16 +154,7 @@ describe('a peer that does not read', () => {
     const peer = await Peer.connect(server.port);
     peer.send(frame(FRAME.windowUpdate, 0, 0, uint32(2 ** 31 - 65_536)), setting(4, 2 ** 31 - 1));
     await peer.until(FRAME.settings);
-    peer.socket.pause();
-    const message = Buffer.alloc(16_000, 'm');
-    let [sent, waiting, isStuckFor] = [0, 0, 0];
-    // 300 MB would be answered if nothing held it back.
-    while (sent < 20_000 && isStuckFor < 20) {
-      isStuckFor = peer.socket.writableLength === waiting ? isStuckFor + 1 : 0;
-      for (; peer.socket.writableLength < 1_048_576; sent += 1) peer.send(request(2 * sent + 1, message));
-      waiting = peer.socket.writableLength;
-      await pause(25);
-    }
+    const sent = await askUntilStuck(peer);
     expect(sent).toBeLessThan(5_000);
     // It is not lost: it reads, and all is there.
     peer.socket.resume();

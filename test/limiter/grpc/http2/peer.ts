@@ -1,6 +1,7 @@
 // The other end of a connection, frame by frame: what no client library would send.
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import { FRAME, PREFACE } from '../../../../limiter/grpc/http2/frames.ts';
 import { HpackDecoder } from '../../../../limiter/grpc/http2/hpack.ts';
@@ -247,6 +248,21 @@ export class Peer {
     for (const { name, value } of this.#decoder.decode(payload, LIMIT) ?? []) fields.set(name, value);
     this.#fields.set(streamId, fields);
   }
+}
+
+/** Asks for answers of 16 kB, which it does not read, until nobody reads what it asks; how often it has asked. */
+export async function askUntilStuck(peer: Peer): Promise<number> {
+  peer.socket.pause();
+  const message = Buffer.alloc(16_000, 'm');
+  let [asked, waiting, isStuckFor] = [0, 0, 0];
+  // If nothing held it back, 300 MB would be answered.
+  while (asked < 20_000 && isStuckFor < 20) {
+    isStuckFor = peer.socket.writableLength === waiting ? isStuckFor + 1 : 0;
+    for (; peer.socket.writableLength < 1_048_576; asked += 1) peer.send(request(2 * asked + 1, message));
+    waiting = peer.socket.writableLength;
+    await pause(25);
+  }
+  return asked;
 }
 
 function messagesIn(bytes: Buffer): string[] {

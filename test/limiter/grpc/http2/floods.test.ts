@@ -206,4 +206,16 @@ describe('a peer that does not read', () => {
     expect(await peer.stillServes(1_401)).toBe(true);
     peer.close();
   });
+
+  it('leaves nothing behind when it goes: all together have a share too', async () => {
+    const part = grpcMessage(Buffer.alloc(200_000)).subarray(0, 16_384);
+    // 6.5 MB each, 78 MB in all, of 64 MiB.
+    for (let i = 0; i < 12; i += 1) {
+      const peer = await Peer.connect(server.port);
+      for (let id = 1; id < 800; id += 2) peer.send(requestHead(id), data(id, part, false));
+      expect(await peer.stillServes(801)).toBe(true);
+      expect(peer.of(FRAME.headers, 799)).toEqual([]);
+      peer.close();
+    }
+  });
 });

@@ -63,6 +63,36 @@ describe('reflection', () => {
     stream.end();
     client.close();
   });
+
+  const bytes = (message: Buffer): Buffer => message;
+
+  it('is there in its older version too, and ends when its caller ends', async () => {
+    const client = new Client(limiter.grpcAddress, credentials.createInsecure());
+    const path = '/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo';
+    const stream = client.makeBidiStreamRequest(path, bytes, bytes);
+    // list_services: "*", field 7; twice.
+    stream.write(Buffer.from([0x3a, 0x01, 0x2a]));
+    stream.end(Buffer.from([0x3a, 0x01, 0x2a]));
+    const answers: Buffer[] = [];
+    stream.on('data', (answer: Buffer) => answers.push(answer));
+    const [{ code }] = await once(stream, 'status');
+    expect([code, answers.length]).toEqual([0, 2]);
+    expect(String(answers[1])).toContain('envoy.service.ratelimit.v3.RateLimitService');
+    client.close();
+  });
+
+  it('is ended by a message that cannot be decoded', async () => {
+    const client = new Client(limiter.grpcAddress, credentials.createInsecure());
+    const path = '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo';
+    const stream = client.makeBidiStreamRequest(path, bytes, bytes);
+    stream.on('error', () => undefined);
+    stream.resume();
+    const status = new Promise((resolve) => stream.on('status', ({ code }) => resolve(code)));
+    // A field of a wire type that there is not.
+    stream.write(Buffer.from([0x0f]));
+    expect(await status).toBe(13);
+    client.close();
+  });
 });
 
 describe('bad input', () => {

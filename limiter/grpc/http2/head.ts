@@ -1,5 +1,5 @@
 // What a request says before its messages.
-import type { Field } from './field.ts';
+import type { Field, FieldKind } from './field.ts';
 
 export type RequestHead = {
   readonly method: string;
@@ -11,62 +11,40 @@ export type RequestHead = {
   readonly contentLength: number | undefined;
 };
 
+type Values = { [kind in Exclude<FieldKind, 'malformed' | 'other'>]: string | undefined };
+
 /** Undefined for a request that is malformed (RFC 9113, 8.1.1). */
 export function readHead(fields: readonly Field[]): RequestHead | undefined {
-  let method: string | undefined;
-  let path: string | undefined;
-  let scheme: string | undefined;
-  let authority: string | undefined;
-  let contentType = '';
-  let encoding = 'identity';
-  let contentLength: string | undefined;
+  const values: Values = {
+    method: undefined,
+    path: undefined,
+    scheme: undefined,
+    authority: undefined,
+    'content-type': undefined,
+    'content-length': undefined,
+    'grpc-encoding': undefined,
+  };
   let isRegular = false;
   for (const { kind, name, value } of fields) {
     if (kind === 'malformed') return undefined;
-    const isPseudo = name.startsWith(':');
     // Pseudo-header fields come first.
+    const isPseudo = name.startsWith(':');
     if (isPseudo && isRegular) return undefined;
     isRegular = !isPseudo;
-    switch (kind) {
-      case 'method':
-        if (method !== undefined) return undefined;
-        method = value;
-        break;
-      case 'path':
-        if (path !== undefined) return undefined;
-        path = value;
-        break;
-      case 'scheme':
-        if (scheme !== undefined) return undefined;
-        scheme = value;
-        break;
-      case 'authority':
-        if (authority !== undefined) return undefined;
-        authority = value;
-        break;
-      case 'content-type':
-        contentType = value;
-        break;
-      case 'grpc-encoding':
-        encoding = value;
-        break;
-      case 'content-length':
-        if (!/^\d{1,15}$/.test(value) || (contentLength ?? value) !== value) return undefined;
-        contentLength = value;
-        break;
-      case 'other':
-        break;
-      default:
-        kind satisfies never;
-    }
+    if (kind === 'other') continue;
+    // None of those that mean something may come twice.
+    if (values[kind] !== undefined) return undefined;
+    values[kind] = value;
   }
+  const { method, path, scheme, 'content-length': length } = values;
   if (method === undefined || scheme === undefined || path === undefined || path === '') return undefined;
+  if (length !== undefined && !/^\d{1,15}$/.test(length)) return undefined;
   return {
     method,
     path,
-    contentType,
-    encoding,
-    contentLength: contentLength === undefined ? undefined : Number(contentLength),
+    contentType: values['content-type'] ?? '',
+    encoding: values['grpc-encoding'] ?? 'identity',
+    contentLength: length === undefined ? undefined : Number(length),
   };
 }
 

@@ -152,6 +152,8 @@ describe('a fault of a stream', () => {
     ['a field of a connection', protocolError, [fields(1, ['connection', 'close'])]],
     ['transfer-encoding', protocolError, [fields(1, ['transfer-encoding', 'chunked'])]],
     ['te other than trailers', protocolError, [fields(1, ['te', 'gzip'])]],
+    ['two content types', protocolError, [fields(1, ['content-type', 'application/grpc'])]],
+    ['two lengths', protocolError, [fields(1, ['content-length', '0'], ['content-length', '0'])]],
     ['a length that is no number', protocolError, [fields(1, ['content-length', '1a'])]],
     [
       'more DATA than announced',

@@ -4,6 +4,7 @@ import type { DoorSettings } from '../door-settings.ts';
 import { BadRlsRequest } from '../rls/request.ts';
 import { shouldRateLimit } from '../rls/should-rate-limit.ts';
 import { addressIn } from '../trust.ts';
+import { Turn } from '../turn.ts';
 import { Health } from './health.ts';
 import type { Call } from './http2/call.ts';
 import type { Method } from './http2/method.ts';
@@ -32,12 +33,13 @@ const HEALTH_MILLIS = 1_000;
 
 export function createGrpcDoor(parts: DoorParts, isServing: () => boolean, options: GrpcOptions): GrpcDoor {
   const health = new Health([RATE_LIMIT_SERVICE], isServing);
+  const asking = new Turn<Asking>(({ call, message }) => void answer(parts, call, message));
   const server = new Http2Server({
     ...options,
     methods: new Map<string, Method>([
       [
         `/${RATE_LIMIT_SERVICE}/ShouldRateLimit`,
-        { isUnary: true, receive: (call, message) => void answer(parts, call, message) },
+        { isUnary: true, receive: (call, message) => asking.add({ call, message }) },
       ],
       ...health.methods,
       ...reflectionMethods(),
@@ -60,6 +62,8 @@ export function createGrpcDoor(parts: DoorParts, isServing: () => boolean, optio
     },
   };
 }
+
+type Asking = { readonly call: Call; readonly message: Buffer };
 
 /** Never rejects, and always ends the call. */
 async function answer(parts: DoorParts, call: Call, message: Buffer): Promise<void> {

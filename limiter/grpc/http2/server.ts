@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
+import { Turn } from '../../turn.ts';
 import { Allowance } from './allowance.ts';
 import { Connection } from './connection.ts';
 import type { Methods, Peer } from './method.ts';
@@ -34,8 +35,9 @@ export class Http2Server {
   readonly #connections = new Set<Connection>();
   readonly #allowance = new Allowance(MAX_HELD_BYTES);
   readonly #scratch = new Scratch();
+  /** When all requests of this turn of the event loop were read, each connection is written to once. */
+  readonly #flushing = new Turn<Connection>((connection) => connection.flush(this.#scratch));
   readonly #sweeping: NodeJS.Timeout;
-  #dirty: Connection[] = [];
 
   constructor(options: Http2ServerOptions) {
     this.#options = options;
@@ -95,22 +97,11 @@ export class Http2Server {
       allowance: this.#allowance,
       retireMillis: performance.now() + ageMillis,
       graceMillis: AGE_GRACE_MILLIS,
-      wantsFlush: (one) => this.#flushLater(one),
+      wantsFlush: (one) => this.#flushing.add(one),
       onClose: (one) => this.#connections.delete(one),
       onError,
     });
     this.#connections.add(connection);
-  }
-
-  /** When all requests of this turn of the event loop were read: then each connection is written to once. */
-  #flushLater(connection: Connection): void {
-    if (this.#dirty.push(connection) === 1) setImmediate(() => this.#flushAll());
-  }
-
-  #flushAll(): void {
-    const dirty = this.#dirty;
-    this.#dirty = [];
-    for (const connection of dirty) connection.flush(this.#scratch);
   }
 
   #sweep(): void {

@@ -15,7 +15,7 @@ export type TimedVerdict = Verdict & { readonly redisMicros: number };
 export type DeciderOptions = {
   /** Milliseconds after which an answer is not waited for any more. */
   readonly deadlineMillis: number;
-  /** Requests in one script call. */
+  /** Requests in one script call. Default: 12. */
   readonly maxBatch?: number;
   /** Requests under way; above it they are refused at once. */
   readonly maxInFlight?: number;
@@ -33,6 +33,12 @@ const HEALTHY_LAG_MILLIS = 10;
 const OVERLOADED = new StoreError('OVERLOADED', 'too many decisions are under way');
 const BREAKER_OPEN = new StoreError('BREAKER_OPEN', 'Redis failed too often just now');
 
+/**
+ * As soon as there are so many they are sent, without waiting for the end of the turn: Redis decides about them while those
+ * after them are read. Larger batches cost Redis hardly less for each decision, and the two wait for each other.
+ */
+const MAX_BATCH = 12;
+
 type Pending = {
   readonly request: DecideRequest;
   readonly resolve: (verdict: TimedVerdict) => void;
@@ -40,8 +46,8 @@ type Pending = {
 };
 
 /**
- * Decisions over the counters in Redis. All requests of one turn of the event loop go out in one script call; several
- * calls may be under way. A decision is never sent twice, as nobody knows whether a lost one was charged. While Redis
+ * Decisions over the counters in Redis. The requests of one turn of the event loop go out in few script calls, several
+ * of which may be under way. A decision is never sent twice, as nobody knows whether a lost one was charged. While Redis
  * does not answer, a breaker refuses decisions at once.
  */
 export class Decider {
@@ -63,7 +69,7 @@ export class Decider {
     this.#clock = clock;
     this.#script = options.script ?? loadScript('decide');
     this.#deadlineMillis = options.deadlineMillis;
-    this.#maxBatch = options.maxBatch ?? 100;
+    this.#maxBatch = options.maxBatch ?? MAX_BATCH;
     this.#maxInFlight = options.maxInFlight ?? 10_000;
     this.#onRoundTrip = options.onRoundTrip;
     this.#breaker = new Breaker({
@@ -103,7 +109,9 @@ export class Decider {
     // The check phase follows the poll phase: by then every request that arrived with this turn has joined.
     if (this.#waiting.length === 0) setImmediate(() => this.#flush());
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ request, resolve, reject });
+      const waiting = this.#waiting.push({ request, resolve, reject });
+      // With a cluster they are for different slots: the more there are, the more of them share one.
+      if (waiting >= this.#maxBatch && !this.#redis.isCluster) this.#flush();
     });
   }
 

@@ -57,7 +57,7 @@ const remainingOf = ({ outcomes }: PlainVerdict): number[] => outcomes.map(({ re
 
 describe('requests of one turn of the event loop', () => {
   it('go out in one script call, whatever they ask for', async () => {
-    const decider = aDecider();
+    const decider = aDecider({ maxBatch: 50 });
     const verdicts = Array.from({ length: 50 }, (_, i) =>
       decidePlain(decider, { partition: `p${i}`, cost: 1, limits: [limit, aWindow({ subject: `s${i}` })] }),
     );
@@ -72,6 +72,18 @@ describe('requests of one turn of the event loop', () => {
     const verdicts = await Promise.all(Array.from({ length: 50 }, () => decideWith(decider)));
     expect(verdicts.filter(({ admitted }) => admitted)).toHaveLength(10);
     expect(await callsOf(server.redis, 'evalsha')).toBe(3);
+  });
+
+  it('go out as soon as they fill a call, while others are still read', async () => {
+    const direct = await connected(server.port);
+    const decider = new Decider(direct, names, new RedisClock(), { deadlineMillis: PATIENCE_MILLIS });
+    const decisions = Array.from({ length: 30 }, () => decideWith(decider));
+    // This turn has not ended.
+    const stats = stallUntilRedisAnswered(server.port, 0, 'INFO commandstats');
+    expect(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1]).toBe('2');
+    await Promise.all(decisions);
+    expect(await callsOf(server.redis, 'evalsha')).toBe(3);
+    disconnect(direct);
   });
 
   it('are each answered with their own verdict, in the order of their own limits [P40]', async () => {
@@ -137,7 +149,7 @@ describe('the deadline', () => {
 
   it('counts no stall of this process against a healthy Redis', async () => {
     const direct = await connected(server.port);
-    const decider = new Decider(direct, names, new RedisClock(), { deadlineMillis: 20 });
+    const decider = new Decider(direct, names, new RedisClock(), { deadlineMillis: 20, maxBatch: 20 });
     for (let round = 0; round < 10; round += 1) {
       const decisions = Array.from({ length: 20 }, () => decideWith(decider));
       // The call leaves in the check phase of this turn.

@@ -15,8 +15,10 @@ export type TimedVerdict = Verdict & { readonly redisMicros: number };
 export type DeciderOptions = {
   /** Milliseconds after which an answer is not waited for any more. */
   readonly deadlineMillis: number;
-  /** Requests in one script call. Default: 12. */
+  /** Requests in one script call, at most. */
   readonly maxBatch?: number;
+  /** Requests in the first script call of a turn, at most. */
+  readonly firstBatch?: number;
   /** Requests under way; above it they are refused at once. */
   readonly maxInFlight?: number;
   readonly onBreakerTransition?: (to: BreakerState) => void;
@@ -35,9 +37,10 @@ const BREAKER_OPEN = new StoreError('BREAKER_OPEN', 'Redis failed too often just
 
 /**
  * As soon as there are so many they are sent, without waiting for the end of the turn: Redis decides about them while those
- * after them are read. Larger batches cost Redis hardly less for each decision, and the two wait for each other.
+ * after them are read. The next call of the turn has twice as many, as each costs something of its own.
  */
-const MAX_BATCH = 12;
+const FIRST_BATCH = 12;
+const MAX_BATCH = 100;
 
 type Pending = {
   readonly request: DecideRequest;
@@ -57,10 +60,12 @@ export class Decider {
   readonly #script: Script;
   readonly #deadlineMillis: number;
   readonly #maxBatch: number;
+  readonly #firstBatch: number;
   readonly #maxInFlight: number;
   readonly #onRoundTrip: ((seconds: number) => void) | undefined;
   readonly #breaker: Breaker;
   #waiting: Pending[] = [];
+  #nextBatch: number;
   #inFlight = 0;
 
   constructor(redis: RedisClient, names: Names, clock: RedisClock, options: DeciderOptions) {
@@ -70,6 +75,8 @@ export class Decider {
     this.#script = options.script ?? loadScript('decide');
     this.#deadlineMillis = options.deadlineMillis;
     this.#maxBatch = options.maxBatch ?? MAX_BATCH;
+    this.#firstBatch = Math.min(options.firstBatch ?? FIRST_BATCH, this.#maxBatch);
+    this.#nextBatch = this.#firstBatch;
     this.#maxInFlight = options.maxInFlight ?? 10_000;
     this.#onRoundTrip = options.onRoundTrip;
     this.#breaker = new Breaker({
@@ -107,13 +114,23 @@ export class Decider {
     if (this.#inFlight >= this.#maxInFlight) return Promise.reject(OVERLOADED);
     this.#inFlight += 1;
     // The check phase follows the poll phase: by then every request that arrived with this turn has joined.
-    if (this.#waiting.length === 0) setImmediate(() => this.#flush());
+    if (this.#waiting.length === 0) setImmediate(this.#endTurn);
     return new Promise((resolve, reject) => {
       const waiting = this.#waiting.push({ request, resolve, reject });
       // With a cluster they are for different slots: the more there are, the more of them share one.
-      if (waiting >= this.#maxBatch && !this.#redis.isCluster) this.#flush();
+      if (waiting >= this.#nextBatch && !this.#redis.isCluster) this.#sendEarly();
     });
   }
+
+  #sendEarly(): void {
+    this.#nextBatch = Math.min(this.#nextBatch * 2, this.#maxBatch);
+    this.#flush();
+  }
+
+  readonly #endTurn = (): void => {
+    this.#nextBatch = this.#firstBatch;
+    this.#flush();
+  };
 
   #flush(): void {
     const waiting = this.#waiting;

@@ -78,7 +78,11 @@ const untilClosed = (decider: Decider): Promise<void> => eventually(() => expect
 describe('a Redis that stalls without closing anything [P28]', () => {
   it('costs 20 requests their deadline; then decisions are refused at once, and late replies are nobody’s', async () => {
     const states: BreakerState[] = [];
-    const decider = aDecider({ deadlineMillis: 100, maxBatch: 20, onBreakerTransition: (to) => void states.push(to) });
+    const decider = aDecider({
+      deadlineMillis: 100,
+      firstBatch: 20,
+      onBreakerTransition: (to) => void states.push(to),
+    });
     proxy.holdReplies();
     const timedOut = await Promise.all(Array.from({ length: 20 }, (_, i) => outcomeOf(ask(decider, 1 + i))));
     expect(new Set(timedOut)).toEqual(new Set(['TIMEOUT']));

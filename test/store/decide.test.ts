@@ -57,7 +57,7 @@ const remainingOf = ({ outcomes }: PlainVerdict): number[] => outcomes.map(({ re
 
 describe('requests of one turn of the event loop', () => {
   it('go out in one script call, whatever they ask for', async () => {
-    const decider = aDecider({ maxBatch: 50 });
+    const decider = aDecider({ firstBatch: 50 });
     const verdicts = Array.from({ length: 50 }, (_, i) =>
       decidePlain(decider, { partition: `p${i}`, cost: 1, limits: [limit, aWindow({ subject: `s${i}` })] }),
     );
@@ -74,15 +74,27 @@ describe('requests of one turn of the event loop', () => {
     expect(await callsOf(server.redis, 'evalsha')).toBe(3);
   });
 
-  it('go out as soon as they fill a call, while others are still read', async () => {
+  it('go out while others are still read: the first twelve, then twice as many, at most a hundred', async () => {
     const direct = await connected(server.port);
     const decider = new Decider(direct, names, new RedisClock(), { deadlineMillis: PATIENCE_MILLIS });
-    const decisions = Array.from({ length: 30 }, () => decideWith(decider));
-    // This turn has not ended.
-    const stats = stallUntilRedisAnswered(server.port, 0, 'INFO commandstats');
-    expect(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1]).toBe('2');
+    const callsWhileBlocked = (): string | undefined =>
+      /cmdstat_evalsha:calls=(\d+)/.exec(stallUntilRedisAnswered(server.port, 0, 'INFO commandstats'))?.[1];
+    const decisions = Array.from({ length: 11 }, () => decideWith(decider));
+    const ask = (count: number): void =>
+      void decisions.push(...Array.from({ length: count }, () => decideWith(decider)));
+    // This turn does not end before the last of these.
+    expect(callsWhileBlocked()).toBeUndefined();
+    const calls: unknown[] = [];
+    for (const more of [1, 23, 1, 48, 96, 99, 1]) {
+      ask(more);
+      calls.push(callsWhileBlocked());
+    }
+    expect(calls).toEqual(['1', '1', '2', '3', '4', '4', '5']);
     await Promise.all(decisions);
-    expect(await callsOf(server.redis, 'evalsha')).toBe(3);
+    await resetCommandStats(server.redis);
+    const next = Array.from({ length: 12 }, () => decideWith(decider));
+    expect(callsWhileBlocked()).toBe('1');
+    await Promise.all(next);
     disconnect(direct);
   });
 
@@ -149,7 +161,7 @@ describe('the deadline', () => {
 
   it('counts no stall of this process against a healthy Redis', async () => {
     const direct = await connected(server.port);
-    const decider = new Decider(direct, names, new RedisClock(), { deadlineMillis: 20, maxBatch: 20 });
+    const decider = new Decider(direct, names, new RedisClock(), { deadlineMillis: 20, firstBatch: 20 });
     for (let round = 0; round < 10; round += 1) {
       const decisions = Array.from({ length: 20 }, () => decideWith(decider));
       // The call leaves in the check phase of this turn.

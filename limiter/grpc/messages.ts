@@ -87,11 +87,13 @@ export function readService(bytes: Buffer): string {
 const writer = new WireWriter();
 
 export function healthMessage(status: number): Buffer {
+  writer.restart();
   writer.uint32(1, status);
   return writer.take();
 }
 
 export function answerMessage(answer: RlsAnswer): Buffer {
+  writer.restart();
   writer.uint32(1, CODES.indexOf(answer.overallCode));
   for (const status of answer.statuses) writeStatus(status);
   for (const key in answer.headers) {

@@ -138,6 +138,11 @@ export class WireWriter {
   #bytes: Buffer = Buffer.allocUnsafeSlow(LEAST_BYTES);
   #at = 0;
 
+  /** Begins a message. What is left of one that was not taken, as something failed meanwhile, is no part of it. */
+  restart(): void {
+    this.#at = 0;
+  }
+
   /** A field that is 0 need not be there. */
   uint32(field: number, value: number): void {
     if (value === 0) return;
@@ -186,10 +191,9 @@ export class WireWriter {
     this.#putLength(start);
   }
 
-  /** What was written, and begins anew. */
+  /** What was written. */
   take(): Buffer {
     const message = Buffer.from(this.#bytes.subarray(0, this.#at));
-    this.#at = 0;
     if (this.#bytes.length > LEAST_BYTES) this.#bytes = Buffer.allocUnsafeSlow(LEAST_BYTES);
     return message;
   }

@@ -4,7 +4,7 @@
 // one place that knows all of HTTP, and it is not here.
 import type { Socket } from 'node:net';
 import type { HttpAnswer } from './answer.ts';
-import { answerText } from './answer-text.ts';
+import { answerText, KEEP_ALIVE_SECONDS } from './answer-text.ts';
 import { WholeRequest } from './http-request.ts';
 import { readHead } from './whole-request.ts';
 
@@ -26,8 +26,8 @@ export type Behind = {
 
 /** A connection that has sent nothing yet is kept so long, in milliseconds, */
 const FIRST_REQUEST_MILLIS = 5_000;
-/** and one that has, so long after its last request. Callers are told a second less. */
-const KEEP_ALIVE_MILLIS = 76_000;
+/** and one that has, so long after its last request: a second more than its caller is told. */
+const KEEP_ALIVE_MILLIS = (KEEP_ALIVE_SECONDS + 1) * 1_000;
 /** Larger requests are Node's, which does not wait for all of one that nobody wants. */
 const MAX_WHOLE_BYTES = 262_144;
 /** The rest of a body is awaited so long; then it is Node's to wait for. */

@@ -166,6 +166,20 @@ describe('the answer of the rate limit service', () => {
       { numRuns: 1_000 },
     );
   });
+
+  it('has nothing of one before it that could not be written', () => {
+    const [broken] = fc.sample(answer, 1);
+    if (broken === undefined) throw new Error('there is no sample');
+    const metadata = {
+      get reason(): string {
+        throw new Error('broken on purpose');
+      },
+    };
+    expect(() => answerMessage({ ...broken, metadata })).toThrow('broken on purpose');
+    expect(check.responseDeserialize(healthMessage(1))).toEqual({ status: 1 });
+    expect(() => answerMessage({ ...broken, metadata })).toThrow('broken on purpose');
+    expect(shouldRateLimit.responseDeserialize(answerMessage(broken))).toEqual(asAnswer(broken));
+  });
 });
 
 describe('the messages of the health service', () => {
